@@ -1,0 +1,18 @@
+"""How a command tells its user that it cannot go on."""
+
+import sys
+from contextlib import contextmanager
+from typing import Iterator
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an expected error into one line on stderr and exit status 1, without a traceback.
+
+    RAISES (SystemExit): An OSError or ValueError was raised inside.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        print("Error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,73 @@
+"""Load a pipeline, run it once over gold docs, and pair what it says with what they say."""
+
+from pathlib import Path
+from timeit import default_timer
+from typing import List, Optional, Tuple
+
+from spacy import util
+from spacy.cli._util import setup_gpu
+from spacy.language import Language
+from spacy.training import Corpus, Example
+
+from spacy_crf_ner.evaluation.files import read_docs
+
+
+def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) -> Language:
+    """Load a pipeline by its package name or path.
+
+    model (str): A name or path, as for `spacy.load`.
+    code (Optional[Path]): A Python file with registered functions that the pipeline needs.
+    gpu_id (int): The GPU, or -1 for the CPU.
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): The code, the GPU or the pipeline cannot be loaded; the message says which.
+    """
+    if code is not None:
+        try:
+            util.import_file("python_code", code)
+        except Exception as error:  # whatever the user's file raises
+            raise ValueError(f"{code}: cannot be imported ({type(error).__name__}: {error})") from error
+    try:
+        setup_gpu(gpu_id, silent=True)
+    except ValueError as error:
+        raise ValueError(f"GPU {gpu_id} cannot be used ({error}); pass --gpu-id -1 for the CPU") from error
+    try:
+        return util.load_model(model)
+    except Exception as error:  # the factories of any package may run here
+        raise ValueError(
+            f"pipeline {model!r} cannot be loaded ({type(error).__name__}: {error}); "
+            "give a package name or a directory that nlp.to_disk wrote, and --code for functions of your own"
+        ) from error
+
+
+def read_examples(path: Path, nlp: Language) -> List[Example]:
+    """Read gold docs and tokenize their text anew, as `spacy train` and `spacy evaluate` do.
+
+    path (Path): A `.spacy` file or a directory of them. Empty docs are passed over, with nothing to score.
+    nlp (Language): The pipeline whose tokenizer and vocabulary are used.
+    RETURNS (List[Example]): The gold docs as references.
+    RAISES (OSError, ValueError): The path cannot be read, or holds no doc with a token.
+    """
+    examples = list(Corpus(path).make_examples(nlp, read_docs(path, nlp.vocab)))
+    if not examples:
+        raise ValueError(f"{path}: no docs to evaluate on; check the conversion that wrote it")
+    return examples
+
+
+def predict(nlp: Language, examples: List[Example], *, batch_size: Optional[int] = None) -> Tuple[int, float]:
+    """Run the pipeline over the examples and set their `predicted`.
+
+    As in `Language.evaluate`, the time taken includes the tokenizer's.
+
+    nlp (Language): The pipeline.
+    examples (List[Example]): Examples whose predicted docs are tokenized and not yet annotated.
+    batch_size (Optional[int]): Docs a batch; None for the pipeline's own.
+    RETURNS (Tuple[int, float]): Tokens predicted and seconds taken.
+    """
+    start = default_timer()
+    for example in examples:
+        nlp.make_doc(example.reference.text)
+    docs = nlp.pipe((example.predicted for example in examples), batch_size=batch_size or nlp.batch_size)
+    for example, doc in zip(examples, docs, strict=True):
+        example.predicted = doc
+    seconds = default_timer() - start
+    return sum(len(example.predicted) for example in examples), seconds

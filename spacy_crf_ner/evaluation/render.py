@@ -1,0 +1,175 @@
+"""A pipeline's predictions drawn by displaCy, what it missed and what it invented marked."""
+
+from html import escape
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+from zlib import crc32
+
+from spacy import displacy
+from spacy.displacy.render import EntityRenderer
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from spacy_crf_ner.evaluation import page
+from spacy_crf_ner.evaluation.comparison import Comparison, Judged, Verdict, compare
+from spacy_crf_ner.evaluation.scores import Scores, score
+
+N_HUES = 24
+
+MARKS = {
+    Verdict.CORRECT: "",
+    Verdict.MISSED: "missed",
+    Verdict.SPURIOUS: "spurious",
+    Verdict.UNALIGNED: "not on token borders",
+    Verdict.IGNORED: "not scored",
+}
+
+
+class Page(NamedTuple):
+    """A page and the number of docs it shows."""
+
+    html: str
+    n_shown: int
+
+
+def render_page(
+    examples: Sequence[Example], *, title: str, lang: str, limit: int = 100, errors_only: bool = False
+) -> Page:
+    """Render examples as one self-contained HTML page.
+
+    A doc without mistakes is one row; one with mistakes is two, its gold entities above its predicted ones.
+    The figures at the top are those of all examples.
+
+    examples (Sequence[Example]): Gold docs and predictions.
+    title (str): The page's title.
+    lang (str): The language of the texts, as an HTML language tag: browsers choose Han glyphs by it.
+    limit (int): Docs to show at most.
+    errors_only (bool): Pass over docs without mistakes.
+    RETURNS (Page): The page and the number of docs it shows.
+    RAISES (ValueError): A prediction's text differs from the gold text.
+    """
+    scores = score(list(examples))
+    colors = type_colors(ent.label_ for eg in examples for doc in (eg.reference, eg.predicted) for ent in doc.ents)
+    articles: List[str] = []
+    for number, example in enumerate(examples, start=1):
+        if len(articles) == limit:
+            break
+        comparison = compare(example)
+        if not (errors_only and comparison.is_correct):
+            articles.append(_article(number, example, comparison, colors))
+    shown = f"Showing {len(articles):,} of {len(examples):,} documents"
+    html = page.PAGE.substitute(
+        lang=escape(lang),
+        dir=examples[0].reference.vocab.writing_system.get("direction", "ltr") if examples else "ltr",
+        title=escape(title),
+        figures=_figures(scores),
+        types=_types(scores, colors),
+        legend=_legend(),
+        note=shown + (", those with mistakes alone." if errors_only else "."),
+        articles="\n".join(articles),
+    )
+    return Page(html, len(articles))
+
+
+def type_colors(types: Iterable[str]) -> Dict[str, str]:
+    """Give each entity type a colour: displaCy's own or registered one if it has one, else one from its name.
+
+    The same types get the same colours on every page; types that share a hue are moved apart.
+
+    types (Iterable[str]): Entity types, in any order and repeated at will.
+    RETURNS (Dict[str, str]): CSS colours.
+    """
+    known = EntityRenderer().colors
+    colors: Dict[str, str] = {}
+    taken: Dict[int, str] = {}
+    for label in sorted(set(types)):
+        if label.upper() in known:
+            colors[label] = known[label.upper()]
+            continue
+        hue = crc32(label.upper().encode("utf-8")) % N_HUES
+        while hue in taken and len(taken) < N_HUES:
+            hue = (hue + 7) % N_HUES
+        taken[hue] = label
+        colors[label] = f"hsl({hue * 360 // N_HUES}, 75%, 82%)"
+    return colors
+
+
+def _article(number: int, example: Example, comparison: Comparison, colors: Dict[str, str]) -> str:
+    """One doc: its predictions and, where they are not right, the gold entities above them."""
+    rows = [page.ROW.substitute(name="predicted", entities=_draw(example.predicted, comparison.predicted, colors))]
+    summary = ""
+    if not comparison.is_correct:
+        gold = _draw(example.reference, comparison.gold, colors)
+        rows.insert(0, page.ROW.substitute(name="gold", entities=gold))
+        counts = ((comparison.count(verdict), mark) for verdict, mark in MARKS.items() if mark)
+        summary = " · " + ", ".join(f"{count} {mark}" for count, mark in counts if count)
+    state = "right" if comparison.is_correct else "wrong"
+    return page.ARTICLE.substitute(number=number, state=state, summary=summary, rows="\n".join(rows))
+
+
+def _draw(doc: Doc, judged: Sequence[Judged], colors: Dict[str, str]) -> str:
+    """Let displaCy draw a doc. It escapes the text but not the labels, so they are escaped here."""
+    entities = [
+        {
+            "start": entity.start_char,
+            "end": entity.end_char,
+            "label": escape(entity.label_),
+            "params": {"verdict": verdict.value, "mark": MARKS[verdict]},
+        }
+        for entity, verdict, _ in judged
+    ]
+    return displacy.render(
+        {"text": doc.text, "ents": entities, "settings": displacy.get_doc_settings(doc)},
+        style="ent",
+        manual=True,
+        jupyter=False,
+        options={
+            "template": page.ENTITY,
+            "colors": {escape(label): color for label, color in colors.items()},
+        },
+    )
+
+
+def _figures(scores: Scores) -> str:
+    counts = scores.counts
+    figures = {
+        "Precision": _percent(scores.spacy["ents_p"]),
+        "Recall": _percent(scores.spacy["ents_r"]),
+        "F": _percent(scores.spacy["ents_f"]),
+        "Documents": f"{counts.docs:,}",
+        "Tokens": f"{counts.tokens:,}",
+        "Gold": f"{counts.gold:,}",
+        "Predicted": f"{counts.predicted:,}",
+        "Correct": f"{counts.correct:,}",
+        "Missed": f"{counts.gold - counts.correct:,}",
+        "Spurious": f"{counts.predicted - counts.correct:,}",
+    }
+    return "\n".join(page.FIGURE.substitute(name=name, value=value) for name, value in figures.items())
+
+
+def _types(scores: Scores, colors: Dict[str, str]) -> str:
+    """The table of scores per type; nothing without entities."""
+    rows = [
+        page.TYPE.substitute(
+            label=escape(label),
+            color=colors[label],
+            gold=f"{scores.seqeval[label]['support']:,}" if label in scores.seqeval else "0",
+            **{key: _percent(value) for key, value in prf.items()},
+        )
+        for label, prf in sorted((scores.spacy["ents_per_type"] or {}).items())
+    ]
+    return page.TYPES.substitute(rows="\n".join(rows)) if rows else ""
+
+
+def _legend() -> str:
+    """What the outlines mean, in the marks of the page itself."""
+    samples = (
+        (Verdict.MISSED, "gold, and not predicted"),
+        (Verdict.SPURIOUS, "predicted, and not gold"),
+    )
+    return " ".join(
+        f'<mark class="entity {verdict.value}">{MARKS[verdict]}</mark> {meaning};' for verdict, meaning in samples
+    ).rstrip(";")
+
+
+def _percent(value: Optional[float]) -> str:
+    return "–" if value is None else f"{value * 100:.1f}"

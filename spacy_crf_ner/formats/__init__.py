@@ -1,0 +1,1 @@
+"""Annotation formats: one reader a format, and what turns its sentences into Docs."""

@@ -1,0 +1,25 @@
+"""What every reader and writer of annotation raises."""
+
+from pathlib import Path
+from typing import Optional, Union
+
+
+class FormatError(ValueError):
+    """A file that cannot be read or written as asked, on one line: ``FILE:LINE: what it is; what to do``.
+
+    path (Union[str, Path]): The file, as the user named it.
+    what (str): What is wrong.
+    mend (str): What the user can do about it.
+    line (Optional[int]): The line, counted from 1; None where no line is to blame.
+    """
+
+    def __init__(self, path: Union[str, Path], what: str, mend: str, line: Optional[int] = None) -> None:
+        super().__init__(path, what, mend, line)
+        self.path = Path(path)
+        self.what = what
+        self.mend = mend
+        self.line = line
+
+    def __str__(self) -> str:
+        place = str(self.path) if self.line is None else f"{self.path}:{self.line}"
+        return f"{place}: {self.what}; {self.mend}"

@@ -1,0 +1,1 @@
+"""Thinc models: the registered architectures and what flows between them and the component."""

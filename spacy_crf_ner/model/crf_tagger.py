@@ -1,0 +1,152 @@
+"""The architecture `spacy-crf-ner.CRFTagger.v1`: any tok2vec -> torch head -> CRF potentials."""
+
+from dataclasses import asdict
+from io import BytesIO
+from typing import Any, Callable, Dict, List, Optional, Tuple, cast
+
+import srsly
+import torch
+from spacy.tokens import Doc
+from thinc.api import ArgsKwargs, Model, PyTorchGradScaler, PyTorchShim, chain, torch2xp, xp2torch
+from thinc.layers.pytorchwrapper import forward
+from thinc.types import Floats2d
+from thinc.util import get_torch_default_device, partial
+
+from spacy_crf_ner.model.potentials import Potentials
+from spacy_crf_ner.torch_modules.tagger_head import HeadSpec, TaggerHead
+
+
+def CRFTagger(
+    tok2vec: Model[List[Doc], List[Floats2d]],
+    lstm_width: int = 512,
+    lstm_depth: int = 1,
+    attention_heads: int = 4,
+    attention_window: int = 128,
+    max_padded_tokens: int = 8192,
+    mixed_precision: bool = False,
+    grad_scaler_config: Optional[Dict[str, Any]] = None,
+    nO: Optional[int] = None,
+) -> Model[List[Doc], Potentials]:
+    """Build a BiLSTM-attention-CRF tagger over token vectors.
+
+    The head is built at `initialize`, when the width of the vectors and the number of tags are known.
+
+    tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) a doc.
+    lstm_width (int): Width of the BiLSTM's output, both directions together; must be even.
+    lstm_depth (int): Layers of the BiLSTM; 0 leaves it out.
+    attention_heads (int): Heads of the self-attention; 0 leaves it out. Must divide the width before it.
+    attention_window (int): How many tokens to either side a token attends to.
+    max_padded_tokens (int): The most tokens that are padded together, which bounds memory.
+    mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are.
+    grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler` for mixed precision.
+    nO (Optional[int]): Number of BIO tags; the component sets it from its labels.
+    RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
+    """
+    scaler = PyTorchGradScaler(mixed_precision, **(grad_scaler_config or {}))
+    head: Model[List[Floats2d], Potentials] = Model(
+        "crf_head",
+        forward,
+        init=partial(
+            _init,
+            lstm_width=lstm_width,
+            lstm_depth=lstm_depth,
+            attention_heads=attention_heads,
+            attention_window=attention_window,
+            max_padded_tokens=max_padded_tokens,
+        ),
+        attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs, "dropout_rate": 0.0},
+        dims={"nI": None, "nO": nO},
+        shims=[_shim(None, mixed_precision, scaler)],
+    )
+    model: Model[List[Doc], Potentials] = chain(tok2vec, head)
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", head)
+    model.attrs["resize_output"] = _resize_output
+    return model
+
+
+def _shim(head: Optional[TaggerHead], mixed_precision: bool, scaler: PyTorchGradScaler) -> PyTorchShim:
+    return PyTorchShim(
+        head,
+        mixed_precision=mixed_precision,
+        grad_scaler=scaler,
+        serialize_model=_serialize,
+        deserialize_model=_deserialize,
+    )
+
+
+def _init(
+    model: Model[List[Floats2d], Potentials],
+    X: Optional[List[Floats2d]] = None,
+    Y: Optional[Potentials] = None,
+    **shape: int,
+) -> None:
+    """Build the torch head for the width of `X` and the tags of the dim nO."""
+    if X:
+        model.set_dim("nI", X[0].shape[1])
+    spec = HeadSpec(width=model.get_dim("nI"), n_types=(model.get_dim("nO") - 1) // 2, **shape)
+    head = TaggerHead(spec)
+    model.shims[0]._model = head.to(get_torch_default_device())
+
+
+def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
+    """Grow the head to more tags; the scores of the old ones stay what they are.
+
+    The head gets a new shim, and so a new id: the optimizer's averages of the old shapes do not fit it.
+    """
+    head = model.get_ref("output_layer")
+    if head.has_dim("nO") and new_nO < head.get_dim("nO"):
+        raise ValueError(f"the model has {head.get_dim('nO')} tags and cannot shrink to {new_nO}")
+    old = cast(PyTorchShim, head.shims[0])
+    if old._model is not None:
+        grown = old._model.grown((new_nO - 1) // 2)
+        head.shims[0] = _shim(grown, old._mixed_precision, old._grad_scaler)
+    for node in (head, model):
+        node.set_dim("nO", new_nO, force=True)
+
+
+def _convert_inputs(
+    model: Model[List[Floats2d], Potentials], X: List[Floats2d], is_train: bool
+) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], List[Floats2d]]]:
+    shim = cast(PyTorchShim, model.shims[0])
+    lengths = [len(x) for x in X]
+    if is_train:
+        shim._model.set_dropout(model.attrs["dropout_rate"])
+    vectors = xp2torch(model.ops.flatten(X), requires_grad=is_train, device=shim.device)  # type: ignore
+
+    def backprop(d_inputs: ArgsKwargs) -> List[Floats2d]:
+        return model.ops.unflatten(torch2xp(d_inputs.args[0]), lengths)  # type: ignore
+
+    return ArgsKwargs(args=(vectors, lengths), kwargs={}), backprop
+
+
+def _convert_outputs(
+    model: Model[List[Floats2d], Potentials], X_outputs: Tuple[List[Floats2d], Tuple], is_train: bool
+) -> Tuple[Potentials, Callable[[Potentials], ArgsKwargs]]:
+    X, outputs = X_outputs
+    device = cast(PyTorchShim, model.shims[0]).device
+    emissions, start, transitions, end = (torch2xp(output.detach()) for output in outputs)
+    lengths = [len(x) for x in X]
+
+    def backprop(d: Potentials) -> ArgsKwargs:
+        gradients = (model.ops.flatten(d.emissions), d.start, d.transitions, d.end)  # type: ignore
+        return ArgsKwargs(
+            args=(outputs,), kwargs={"grad_tensors": tuple(xp2torch(g, device=device) for g in gradients)}
+        )
+
+    return Potentials(model.ops.unflatten(emissions, lengths), start, transitions, end), backprop  # type: ignore
+
+
+def _serialize(head: TaggerHead) -> bytes:
+    """Spec and weights, so that loading needs nothing else."""
+    state = BytesIO()
+    torch.save(head.state_dict(), state)
+    return srsly.msgpack_dumps({"spec": asdict(head.spec), "state": state.getvalue()})
+
+
+def _deserialize(_: Optional[TaggerHead], data: bytes, device: torch.device) -> TaggerHead:
+    """Build the head anew; a missing, unknown or misshapen weight is torch's error."""
+    saved = srsly.msgpack_loads(data)
+    head = TaggerHead(HeadSpec(**saved["spec"]))
+    head.load_state_dict(torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True))
+    return head.to(device)

@@ -1,0 +1,131 @@
+"""What the model hands to the component: the potentials of a CRF over each doc's tokens."""
+
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from thinc.api import Ops, torch2xp, xp2torch
+from thinc.types import Floats1d, Floats2d
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from spacy_crf_ner.torch_modules import crf
+from spacy_crf_ner.torch_modules.buckets import length_mask, padded_buckets
+
+Lattice = NDArray[numpy.bool_]
+"""*Shape:* (n_tokens, n_tags): which tags each token may take. A row without any True takes its token out of
+the sequence: the token before and the token after are then neighbours."""
+
+MAX_PADDED_TOKENS = 16384
+"""The most tokens, padding counted, that one recursion over a bucket of sequences holds at a time."""
+
+
+@dataclass
+class Potentials:
+    """The potentials of one batch, all in nats; also the shape of their gradient.
+
+    emissions (List[Floats2d]): *Shape:* (n_tokens, n_tags) a doc.
+    start (Floats1d): *Shape:* (n_tags,).
+    transitions (Floats2d): *Shape:* (n_tags, n_tags); ``[i, j]`` is the step from tag i to tag j.
+    end (Floats1d): *Shape:* (n_tags,).
+
+    What the BIO scheme forbids stands as `crf.FORBIDDEN` in `start` and `transitions`.
+    """
+
+    emissions: List[Floats2d]
+    start: Floats1d
+    transitions: Floats2d
+    end: Floats1d
+
+    @classmethod
+    def empty(cls, ops: Ops, n_docs: int, n_tags: int) -> "Potentials":
+        """The potentials of docs without tokens."""
+        return cls(
+            [ops.alloc2f(0, n_tags) for _ in range(n_docs)],
+            ops.alloc1f(n_tags),
+            ops.alloc2f(n_tags, n_tags),
+            ops.alloc1f(n_tags),
+        )
+
+
+def negative_log_likelihood(
+    ops: Ops, potentials: Potentials, lattices: Sequence[Lattice]
+) -> Tuple[float, Potentials]:
+    """The summed negative log-likelihood of a batch's gold lattices, and its gradient.
+
+    ops (Ops): Where the potentials lie.
+    potentials (Potentials): The batch's potentials.
+    lattices (Sequence[Lattice]): The gold tags of each doc.
+    RETURNS (Tuple[float, Potentials]): The sum over the docs in nats, and its derivative by each potential.
+    """
+    lengths = [len(emission) for emission in potentials.emissions]
+    leaves = [
+        xp2torch(array, requires_grad=True)
+        for array in (
+            ops.flatten(potentials.emissions),  # type: ignore[arg-type]
+            potentials.start,
+            potentials.transitions,
+            potentials.end,
+        )
+    ]
+    flat, *shared = leaves
+    total = 0.0
+    # One backward a bucket, so that only one bucket's tape is held at a time.
+    for _, emissions, lattice, mask in _buckets(flat, lengths, lattices):
+        loss = crf.negative_log_likelihood(emissions, *shared, lattice, mask).sum()
+        loss.backward()
+        total += loss.item()
+    gradients = [torch2xp(leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)) for leaf in leaves]
+    return total, Potentials(ops.unflatten(gradients[0], lengths), *gradients[1:])  # type: ignore[arg-type]
+
+
+def best_tags(
+    ops: Ops, potentials: Potentials, lattices: Sequence[Optional[Lattice]]
+) -> List[NDArray[numpy.int64]]:
+    """The best legal tag sequence of each doc.
+
+    ops (Ops): Where the potentials lie.
+    potentials (Potentials): The batch's potentials.
+    lattices (Sequence[Optional[Lattice]]): What each doc's tokens may be; None allows all.
+    RETURNS (List[ndarray]): *Shape:* (n_tokens,), int64, a doc; tag 0 (O) for a token that its lattice takes
+        out of the sequence.
+    """
+    lengths = [len(emission) for emission in potentials.emissions]
+    tags = [numpy.zeros(length, dtype="int64") for length in lengths]
+    flat = xp2torch(ops.flatten(potentials.emissions))  # type: ignore[arg-type]
+    start, transitions, end = (
+        xp2torch(array) for array in (potentials.start, potentials.transitions, potentials.end)
+    )
+    full = [
+        numpy.ones((n, len(potentials.start)), dtype=bool) if x is None else x for n, x in zip(lengths, lattices)
+    ]
+    for bucket, emissions, lattice, mask in _buckets(flat, lengths, full):
+        allowed = emissions.masked_fill(~lattice, crf.FORBIDDEN)
+        # One transfer to the host a bucket.
+        paths = crf.viterbi(allowed, start, transitions, end, mask).cpu().numpy()
+        for row, i in enumerate(bucket):
+            words = full[i].any(axis=1)
+            tags[i][words] = paths[: words.sum(), row]
+    return tags
+
+
+def _buckets(
+    flat: Tensor, lengths: List[int], lattices: Sequence[Lattice]
+) -> Iterator[Tuple[List[int], Tensor, Tensor, Tensor]]:
+    """Cut flat emissions into padded buckets of sequences, without the tokens that a lattice takes out.
+
+    YIELDS: Indices of the docs; emissions and lattice, *shape:* (seq_length, batch_size, n_tags); mask.
+    """
+    sequences, allowed = [], []
+    for emission, lattice in zip(flat.split(lengths), lattices):
+        words = lattice.any(axis=1)
+        if not words.all():
+            emission = emission[torch.from_numpy(words.nonzero()[0]).to(flat.device)]
+            lattice = lattice[words]
+        sequences.append(emission)
+        allowed.append(torch.from_numpy(lattice))
+    for bucket, emissions, sizes in padded_buckets(sequences, MAX_PADDED_TOKENS):
+        padded = pad_sequence([allowed[i] for i in bucket]).to(flat.device)
+        yield bucket, emissions, padded, length_mask(sizes, flat.device)

@@ -1,0 +1,104 @@
+"""The whole trainable head: token vectors of a batch in, CRF potentials out."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from spacy_crf_ner import labels
+from spacy_crf_ner.torch_modules.bilstm_attention import BiLSTMAttention
+from spacy_crf_ner.torch_modules.buckets import length_mask, padded_buckets
+from spacy_crf_ner.torch_modules.crf import LinearChainCRF
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """All that is needed to build a `TaggerHead`; saved beside its weights.
+
+    width (int): Width of the token vectors.
+    n_types (int): Number of entity types.
+    max_padded_tokens (int): The most tokens that are padded together.
+    The others are those of `BiLSTMAttention`.
+    """
+
+    width: int
+    n_types: int
+    lstm_width: int
+    lstm_depth: int
+    attention_heads: int
+    attention_window: int
+    max_padded_tokens: int
+
+
+class TaggerHead(nn.Module):
+    """Emissions (`head.*`) and CRF (`crf.*`) under BIO constraints.
+
+    spec (HeadSpec): The shape.
+    RAISES (ValueError): The spec's widths do not fit together.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.head = BiLSTMAttention(
+            spec.width,
+            labels.n_tags(spec.n_types),
+            lstm_width=spec.lstm_width,
+            lstm_depth=spec.lstm_depth,
+            attention_heads=spec.attention_heads,
+            attention_window=spec.attention_window,
+        )
+        self.crf = LinearChainCRF(
+            labels.n_tags(spec.n_types),
+            legal_starts=torch.from_numpy(labels.legal_starts(spec.n_types)),
+            legal_transitions=torch.from_numpy(labels.legal_transitions(spec.n_types)),
+        )
+
+    def set_dropout(self, rate: float) -> None:
+        """Set the rate of every dropout in the head.
+
+        rate (float): Between 0 and 1.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+
+    def forward(self, vectors: Tensor, lengths: Sequence[int]) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute the potentials of a batch of sequences, in buckets of like length.
+
+        vectors (Tensor): *Shape:* (sum of lengths, width): the sequences one after the other.
+        lengths (Sequence[int]): Number of tokens of each sequence; 0 is fine.
+        RETURNS (Tuple[Tensor, Tensor, Tensor, Tensor]): Emissions, *shape:* (sum of lengths, num_tags), in
+            the order of the input; start, transition and end potentials, the constraints filled in.
+        """
+        offsets = numpy.cumsum([0, *lengths])
+        # Where each token of the input stands among the flattened buckets.
+        source = torch.empty(len(vectors), dtype=torch.int64)
+        # The empty piece keeps a batch without tokens on the tape.
+        pieces: List[Tensor] = [vectors[:0, :1] * self.head.output.bias]
+        begin = 0
+        for bucket, padded, sizes in padded_buckets(vectors.split(list(lengths)), self.spec.max_padded_tokens):
+            # shape: (seq_length, batch_size, num_tags) -> (seq_length * batch_size, num_tags)
+            pieces.append(self.head(padded, length_mask(sizes, padded.device)).flatten(0, 1))
+            for row, (i, size) in enumerate(zip(bucket, sizes.tolist())):
+                steps = torch.arange(size) * len(bucket)
+                source[offsets[i] : offsets[i] + size] = begin + row + steps
+            begin += len(pieces[-1])
+        emissions = torch.cat(pieces).index_select(0, source.to(vectors.device))
+        return (emissions, *self.crf.constrained())
+
+    def grown(self, n_types: int) -> "TaggerHead":
+        """A head of more entity types that scores the old tags as this one does.
+
+        n_types (int): Number of entity types, no less than now. The new tags' parameters are fresh.
+        RETURNS (TaggerHead): A new module on the same device.
+        """
+        fields: Dict[str, Any] = {**vars(self.spec), "n_types": n_types}
+        grown = TaggerHead(HeadSpec(**fields)).to(self.crf.transitions.device)
+        wider = grown.state_dict()
+        for name, old in self.state_dict().items():
+            wider[name][tuple(slice(n) for n in old.shape)] = old
+        grown.load_state_dict(wider)
+        return grown
