@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy
+import pytest
+import spacy
+from spacy.language import Language
+from thinc.api import Model, set_dropout_rate
+
+from spacy_crf_ner.model.char_embed import CharEmbed, char_bigrams, fold_docs, fold_width
+from tests.util import SMALL_MODEL, TEXTS, ents, examples_from, optimizer
+
+
+@pytest.fixture
+def nlp() -> Language:
+    return spacy.blank("zh")
+
+
+def built(nlp: Language, **settings: Any) -> Model:
+    model = CharEmbed(**{"char_width": 8, "char_rows": 100, "bigram_width": 4, "bigram_rows": 100, **settings})
+    model.initialize(X=[nlp.make_doc("北京")])
+    return model
+
+
+@pytest.mark.parametrize(
+    "text, folded",
+    [("Ａ１％，", "A1%,"), ("　", " "), ("ｶﾞ", "ガ"), ("北京", "北京"), ("①㎏ﬁ", "①㎏ﬁ"), ("", "")],
+)
+def test_only_width_is_folded(text: str, folded: str) -> None:
+    if text == "ｶﾞ":  # the half-width voiced mark has a form of its own
+        folded = "カ\u3099"
+    assert fold_width(text) == folded
+
+
+def test_folding_keeps_the_tokens_apart(nlp: Language) -> None:
+    doc = nlp.make_doc("Ｇ２０ 峰会　。")
+    (folded,) = fold_docs().predict([doc])
+    assert [token.text for token in folded] == ["G", "2", "0", "峰", "会", " ", "。"]
+    assert len(folded) == len(doc)
+
+
+def test_full_and_half_width_text_have_the_same_vectors(nlp: Language) -> None:
+    model = built(nlp)
+    full, half = model.predict([nlp.make_doc("Ｇ２０在北京"), nlp.make_doc("G20在北京")])
+    assert (full == half).all()
+
+
+def test_bigrams_tell_order_and_neighbours(nlp: Language) -> None:
+    features = char_bigrams().predict([nlp.make_doc(text) for text in ("北京市", "京北", "北京", "")])
+    city, reverse, capital, empty = features
+    assert empty.shape == (0, 3) and city.shape == (3, 3)
+    assert (city[0] == capital[0]).all()  # the same character between the same neighbours
+    assert city[0, 2] == city[1, 1]  # one's right bigram is the next one's left
+    assert city[1, 0] == capital[1, 0] and city[1, 2] != capital[1, 2]
+    assert city[0, 2] != reverse[0, 2]
+
+
+def test_width_is_the_sum_of_the_parts(nlp: Language) -> None:
+    assert built(nlp).get_dim("nO") == 16
+    assert built(nlp).predict([nlp.make_doc("北京")])[0].shape == (2, 16)
+    assert built(nlp, bigram_width=0).predict([nlp.make_doc("北京")])[0].shape == (2, 8)
+
+
+def test_static_vectors_are_looked_up_by_the_folded_character(nlp: Language) -> None:
+    nlp.vocab.reset_vectors(width=5)
+    for i, char in enumerate("A京"):
+        nlp.vocab.set_vector(char, numpy.eye(5, dtype="f")[i])
+    model = built(nlp, include_static_vectors=True, static_width=6)
+    (vectors,) = model.predict([nlp.make_doc("Ａ京北")])
+    assert vectors.shape == (3, 22)
+    static = vectors[:, 16:]
+    assert static[0].any() and static[1].any() and not static[2].any()
+    assert (static[0] != static[1]).any()
+
+
+def test_dropout_follows_the_training(nlp: Language) -> None:
+    model = built(nlp, char_width=64)
+    docs = [nlp.make_doc("北京" * 20)]
+    set_dropout_rate(model, 0.5)
+    dropped, _ = model.begin_update(docs)
+    share = (dropped[0] == 0).mean()
+    assert 0.4 < share < 0.6
+    # Cell by cell, and not one mask for all tokens.
+    assert not ((dropped[0] == 0).all(axis=0) | (dropped[0] != 0).all(axis=0)).all()
+    assert (model.predict(docs)[0] != 0).all()
+
+
+def test_vectors_come_through_initialize(nlp: Language) -> None:
+    """A pipeline with vectors trains, and they travel with it."""
+    chars = sorted({char for text, _ in TEXTS for char in text})
+    nlp.vocab.reset_vectors(width=12)
+    for char in chars:
+        nlp.vocab.set_vector(fold_width(char), numpy.random.default_rng(ord(char)).normal(size=12).astype("f"))
+    tok2vec = {**SMALL_MODEL["tok2vec"], "include_static_vectors": True, "static_width": 12}
+    nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": tok2vec}})
+    nlp.initialize(get_examples=lambda: examples_from(nlp))
+    sgd = optimizer()
+    for _ in range(40):
+        nlp.update(examples_from(nlp), sgd=sgd)
+    loaded = spacy.blank("zh", config=nlp.config).from_bytes(nlp.to_bytes())
+    for text, mentions in TEXTS:
+        assert set(ents(loaded(text))) == set(mentions.items())
+
+
+def test_other_tokens_than_characters_are_looked_up_whole() -> None:
+    nlp = spacy.blank("en")
+    model = built(nlp)
+    first, second = model.predict([nlp.make_doc("Berlin is big"), nlp.make_doc("Berlin is small")])
+    assert (first[0] == second[0]).all() and (first[2] != second[2]).any()

@@ -1,0 +1,67 @@
+"""Small pipelines and examples that several tests use."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Adam, fix_random_seed
+
+SMALL_MODEL: Dict[str, Any] = {
+    "@architectures": "spacy-crf-ner.CRFTagger.v1",
+    "lstm_width": 32,
+    "lstm_depth": 1,
+    "attention_heads": 2,
+    "attention_window": 8,
+    "tok2vec": {
+        "@architectures": "spacy-crf-ner.CharEmbed.v1",
+        "char_width": 32,
+        "char_rows": 200,
+        "bigram_width": 8,
+        "bigram_rows": 200,
+    },
+}
+
+TEXTS: List[Tuple[str, Dict[str, str]]] = [
+    ("王小明在北京大学读书。", {"王小明": "PER", "北京大学": "ORG"}),
+    ("中美两国在上海会谈。", {"中": "LOC", "美": "LOC", "上海": "LOC"}),
+    ("今天天气很好，大家都很高兴。", {}),
+    ("李红１９９８年加入华兴公司。", {"李红": "PER", "华兴公司": "ORG"}),
+    ("张伟去了广州。", {"张伟": "PER", "广州": "LOC"}),
+]
+"""Texts and their mentions, each of which occurs once in its text."""
+
+
+def entity_offsets(text: str, mentions: Dict[str, str]) -> List[Tuple[int, int, str]]:
+    return [(text.index(m), text.index(m) + len(m), label) for m, label in mentions.items()]
+
+
+def example_from(nlp: Language, text: str, mentions: Dict[str, str]) -> Example:
+    """An example whose text has these mentions and no other."""
+    return Example.from_dict(nlp.make_doc(text), {"entities": entity_offsets(text, mentions)})
+
+
+def examples_from(nlp: Language) -> List[Example]:
+    return [example_from(nlp, text, mentions) for text, mentions in TEXTS]
+
+
+def ents(doc: Doc) -> List[Tuple[str, str]]:
+    return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def optimizer() -> Adam:
+    return Adam(0.01, L2=0.0, use_averages=False)
+
+
+def overfitted(model: Optional[Dict[str, Any]] = None, steps: int = 40) -> Language:
+    """A pipeline with a `crf_ner` that has learnt `TEXTS` by heart."""
+    fix_random_seed(0)
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("crf_ner", config={"model": model or SMALL_MODEL})
+    examples = examples_from(nlp)
+    nlp.initialize(get_examples=lambda: examples)
+    sgd = optimizer()
+    for _ in range(steps):
+        nlp.update(examples, sgd=sgd)
+    return nlp
