@@ -17,7 +17,7 @@ from spacy_crf_ner.model.crf_tagger import CRFTagger
 from spacy_crf_ner.model.potentials import Potentials, best_tags, negative_log_likelihood
 from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
 from tests.tiny_encoder import LISTENER, save_tiny_bert, transformer_config
-from tests.util import SMALL_MODEL, TEXTS, entity_offsets, ents, examples_from, optimizer, overfitted
+from tests.util import SMALL_MODEL, TEXTS, entity_offsets, ents, example_from, examples_from, optimizer, overfitted
 
 HASH_EMBED_CNN: Dict[str, Any] = {
     "@architectures": "spacy.HashEmbedCNN.v2",
