@@ -1,6 +1,7 @@
 """`python -m spacy crf convert`: a BIO file -> DocBin."""
 
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, List, Optional, Tuple
 
 from spacy.cli._util import Arg, Opt
@@ -27,7 +28,7 @@ def convert_cli(
     lang: Annotated[str, Opt("--lang", "-l", help="Language whose blank pipeline tokenizes")] = "zh",
     n_docs_per_file: Annotated[
         Optional[int],
-        Opt("--n-docs-per-file", "-n", min=1, help=f"Docs per file of a directory [default: {N_DOCS_PER_FILE}]"),
+        Opt("--n-docs-per-file", "-n", min=1, help=f"Docs in each file [default: {N_DOCS_PER_FILE}]"),
     ] = None,
     repair: Annotated[
         bool, Opt("--repair", "-r", help="Read an empty tag as O, let a stray I- begin an entity; count both")
@@ -41,8 +42,11 @@ def convert_cli(
     """
     total = input_path.stat().st_size if input_path.is_file() else None
     try:
-        # On a terminal only (disable=None), and gone when done.
-        with tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
+        columns, lines = get_terminal_size()
+        with tqdm(
+            total=total, unit="B", unit_scale=True, disable=None, leave=False, ncols=columns, nrows=lines
+        ) as bar:
             summary = convert(
                 input_path,
                 output,

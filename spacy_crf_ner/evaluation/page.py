@@ -30,7 +30,7 @@ section { padding: 1.25rem 1.5rem; margin-bottom: 1.5rem; }
 .figures dt { color: var(--soft); font-size: .8rem; }
 .figures dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .legend, .note { margin: 1rem 0 0; color: var(--soft); font-size: .85rem; }
-.legend mark.entity { background: #fff; line-height: 2.2; }
+.legend mark.entity { background: #fff; }
 table { border-collapse: collapse; margin-top: 1rem; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem 1.5rem .2rem 0; text-align: right; font-weight: normal; }
 th { color: var(--soft); font-size: .8rem; }
@@ -45,8 +45,8 @@ article header a { color: inherit; text-decoration: none; }
 .row h2 { margin: 0; color: var(--soft); font-size: .8rem; font-weight: 600; }
 .entities { line-height: 2.1 !important; white-space: pre-wrap; overflow-wrap: anywhere; line-break: strict; }
 mark.entity {
-  color: #111; padding: .18em .4em; margin: 0 .22em; border-radius: .35em;
-  -webkit-box-decoration-break: clone; box-decoration-break: clone;
+  display: inline-block; max-width: 100%; color: #111; line-height: 1.35; padding: .12em .4em; margin: 0 .22em;
+  border-radius: .35em;
 }
 mark .type { margin-inline-start: .45em; font-size: .68em; font-weight: 700; opacity: .75; }
 mark .verdict:not(:empty) {

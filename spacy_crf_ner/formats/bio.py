@@ -4,7 +4,6 @@ Only "\\n" ends a line and only SPACE or TAB separates: tokens may be any other 
 common in Chinese text), so nothing here strips or splits on whitespace in general.
 """
 
-import codecs
 from pathlib import Path
 from typing import Counter, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Union
 
@@ -16,6 +15,7 @@ STRAY_INSIDE = "I- begins an entity"
 REPAIRS = (EMPTY_TAG, STRAY_INSIDE)
 """The kinds of mends that `read_bio` can make."""
 
+_BYTE_ORDER_MARK = "\ufeff"
 _SEPARATORS = frozenset(" \t")
 _MAX_QUOTED = 20
 
@@ -40,8 +40,8 @@ def read_bio(
 ) -> Iterator[Sentence]:
     """Read a BIO file one sentence at a time.
 
-    A byte order mark is dropped, "\\r\\n" is read as "\\n", and a line that holds one SPACE or TAB and nothing
-    else is an empty line.
+    A byte order mark is dropped, "\\r\\n" is read as "\\n", and a line that holds one SPACE or TAB and no
+    more is an empty line.
 
     path (Union[str, Path]): The file, UTF-8.
     repair (bool): Mend what has one obvious reading: an empty tag is O, an I- that continues no entity of its
@@ -97,15 +97,14 @@ def read_bio(
 
 
 def _decode(path: Path, number: int, raw: bytes, offset: int) -> str:
-    if number == 1:
-        raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        return raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf8")
+        line = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf8")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         what = f"not UTF-8 (byte 0x{byte:02x} at offset {offset + error.start} of the file)"
         mend = "convert the file to UTF-8, for example with iconv -f GB18030 -t UTF-8"
         raise FormatError(path, what, mend, number) from None
+    return line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
 
 
 def _columns(path: Path, number: int, line: str) -> Tuple[str, str]:

@@ -68,14 +68,14 @@ def convert(
 
     input_path (Union[str, Path]): The BIO file.
     output (Union[str, Path]): A path that ends in ".spacy" becomes one file, which takes memory in proportion
-        to its size. Any other becomes a directory of files ``NAME-00000.spacy``, in order, in constant memory;
-        one that is there already is replaced if it holds nothing but ".spacy" files.
+        to its size. Any other becomes a directory of files ``NAME-00000.spacy``, in order, in constant
+        memory; one that is there already is replaced if it holds nothing but ".spacy" files.
     lang (str): The language whose blank pipeline tokenizes.
     n_docs_per_file (Optional[int]): Docs in each file of a directory, 5,000 by default.
     repair (bool): Mend what `read_bio` can mend.
     progress (Optional[Callable[[int], object]]): Called with the number of bytes read since the last call.
     RETURNS (ConversionSummary): The counts.
-    RAISES (FormatError): The input is not BIO, the language is not to be had, or the output cannot be written.
+    RAISES (FormatError): The input is not BIO, the language is unknown, or the output cannot be written.
     """
     if n_docs_per_file is not None and n_docs_per_file < 1:
         raise ValueError(f"n_docs_per_file is {n_docs_per_file}; give 1 or more")
@@ -119,7 +119,7 @@ def _check_output(output: Path, input_path: Path, single: bool, n_docs_per_file:
         raise FormatError(output, "is the input itself", "choose another output")
     if single:
         if output.is_dir():
-            raise FormatError(output, "is a directory", f"name one without {SUFFIX}, or choose another output")
+            raise FormatError(output, "is a directory", f"choose another, or one without {SUFFIX}")
         return
     if not output.is_dir():
         raise FormatError(output, "is a file, and no directory", f"choose another, or end it in {SUFFIX}")
@@ -149,7 +149,7 @@ def _not_too_long(sentences: Iterator[Sentence], path: Path, limit: int) -> Iter
 
 def _docs(sentences: Iterator[Sentence], lang: str) -> Iterator[Tuple[Sentence, Doc, Boundaries]]:
     for batch in minibatch(sentences, N_DOCS_PER_FILE):
-        # A vocab keeps every string it meets. A memory zone does not free its table's rows; a new vocab does.
+        # A vocab keeps every string it meets, and a memory zone frees the strings but not their table.
         nlp = _blank(lang)
         for sentence in batch:
             yield sentence, *sentence_to_doc(nlp, sentence)

@@ -41,10 +41,10 @@ def sentence_to_doc(nlp: Language, sentence: Sentence) -> Tuple[Doc, Boundaries]
         span = doc.char_span(starts[start], starts[end - 1] + len(sentence.tokens[end - 1]), label=label)
         if span is not None:
             spans.append(span)
-    made = [token.text_with_ws for token in doc]
-    boundaries = Boundaries.SHARED if made == words else Boundaries.TOKENIZER
+    same = [token.text for token in doc] == sentence.tokens
+    boundaries = Boundaries.SHARED if same else Boundaries.TOKENIZER
     # A tokenizer may also change the text, where its language's analyser normalises.
-    if len(spans) < len(entities) or "".join(made) != text:
+    if len(spans) < len(entities) or doc.text != text:
         spaces = [bool(separator)] * (len(words) - 1) + [False]
         doc = Doc(nlp.vocab, words=sentence.tokens, spaces=spaces)
         spans = [Span(doc, start, end, label=label) for start, end, label in entities]

@@ -2,12 +2,10 @@ from pathlib import Path
 from typing import List, Optional
 
 import pytest
-from click.testing import Result
 from spacy.tokens import Doc
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from spacy_crf_ner.cli import app
-
 from tests.evaluation.util import gold_docs, make_doc, write_docs
 
 
@@ -29,7 +27,9 @@ def people(n: int) -> List[Doc]:
 
 
 def test_good_data_has_nothing_to_mend(tmp_path: Path) -> None:
-    result = check(tmp_path, people(50), [make_doc("李四来", [(0, 2, "PER")]), make_doc("张三走", [(0, 2, "PER")])])
+    result = check(
+        tmp_path, people(50), [make_doc("李四来", [(0, 2, "PER")]), make_doc("张三走", [(0, 2, "PER")])]
+    )
     assert result.exit_code == 0, result.output
     assert "Nothing to mend" in result.stdout
     assert row(result, "Docs") == ["50", "2"]
@@ -39,7 +39,9 @@ def test_good_data_has_nothing_to_mend(tmp_path: Path) -> None:
 
 
 def test_test_split_is_a_third_column(tmp_path: Path) -> None:
-    result = check(tmp_path, people(50), [make_doc("李四来", [(0, 2, "PER")])], [make_doc("王五", [(0, 2, "PER")])])
+    result = check(
+        tmp_path, people(50), [make_doc("李四来", [(0, 2, "PER")])], [make_doc("王五", [(0, 2, "PER")])]
+    )
     assert row(result, "Longest doc (tokens)") == ["3", "3", "2"]
     assert "Mentions of test never seen in train" in result.stdout
 

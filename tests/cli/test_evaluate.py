@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 import spacy
 import srsly
-from click.testing import Result
 from spacy.training import Corpus
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from spacy_crf_ner.cli import app
-
 from tests.evaluation.util import gold_docs, make_doc, write_docs, write_pipeline
 
 PATTERNS = {"张三": "PER", "北京": "LOC", "今天": "LOC"}

@@ -2,11 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from spacy_crf_ner.cli import app
-
 from tests.evaluation.util import gold_docs, write_docs, write_pipeline
 
 
@@ -30,7 +28,7 @@ def test_page_shows_predictions_and_mistakes(tmp_path: Path, model: Path, data: 
     assert result.exit_code == 0, result.output
     html = output.read_text(encoding="utf-8")
     for text, verdict in (("张三", "correct"), ("北京", "correct"), ("联合国", "missed"), ("雨", "spurious")):
-        assert f"{verdict}\" style" in html
+        assert f'{verdict}" style' in html
         assert f">{text}<span" in html
     assert "<title>model on dev.spacy</title>" in html
     assert "Wrote 3 of 3 docs" in " ".join(result.stdout.split())

@@ -2,7 +2,6 @@ import pytest
 from spacy.training import Example
 
 from spacy_crf_ner.evaluation.comparison import Verdict, compare
-
 from tests.evaluation.util import make_doc, make_example
 
 

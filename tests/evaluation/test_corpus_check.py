@@ -3,7 +3,6 @@ from typing import List, Sequence
 from spacy.tokens import Doc
 
 from spacy_crf_ner.evaluation.corpus_check import find_problems, split_stats
-
 from tests.evaluation.util import Entity, make_doc
 
 PER: Sequence[Entity] = [(0, 2, "PER")]

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from spacy_crf_ner.evaluation.files import read_docs, whole_file
-
 from tests.evaluation.util import VOCAB, gold_docs, make_doc, write_docs
 
 

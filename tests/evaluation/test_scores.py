@@ -1,3 +1,4 @@
+import itertools
 from typing import List, Tuple
 
 import pytest
@@ -7,7 +8,6 @@ from hypothesis import strategies as st
 from spacy.training import Example
 
 from spacy_crf_ner.evaluation.scores import NO_ENTITIES, score
-
 from tests.evaluation.util import Entity, gold_docs, make_doc, make_example
 
 TYPES = ("PER", "LOC", "组织", "work-of-art")
@@ -18,7 +18,7 @@ def entities(draw: st.DrawFn, length: int) -> List[Entity]:
     """Entities that do not overlap; adjacent ones are likely."""
     cuts = sorted(draw(st.sets(st.integers(0, length))))
     label = st.sampled_from((*TYPES, ""))
-    return [(a, b, t) for a, b in zip(cuts, cuts[1:]) if (t := draw(label))]
+    return [(a, b, t) for a, b in itertools.pairwise(cuts) if (t := draw(label))]
 
 
 @st.composite

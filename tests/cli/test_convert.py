@@ -1,0 +1,139 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import List, Tuple
+
+import pytest
+from spacy.cli._util import app
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+import spacy_crf_ner.cli  # noqa: F401
+from tests.formats.util import BAD_LINES, MENDABLE_LINES, write_bio
+
+SENTENCES = [
+    [("中", "B-LOC"), ("国", "I-LOC"), ("人", "O")],
+    [("李", "B-PER")],
+    [("京", "B-LOC"), ("津", "B-LOC")],
+]
+
+
+@pytest.fixture
+def bio(tmp_path: Path) -> Path:
+    path = tmp_path / "in.bio"
+    write_bio(path, SENTENCES)
+    return path
+
+
+def run(*args: object) -> Tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command within this process."""
+    result = CliRunner().invoke(app, ["crf", "convert", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result.exit_code, result.stdout, result.stderr
+
+
+def command_line(*args: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "spacy", "crf", "convert", *map(str, args)]
+    return subprocess.run(command, capture_output=True, timeout=120, text=True, encoding="utf8", check=False)
+
+
+def table(stdout: str) -> dict[str, str]:
+    """The summary's rows."""
+    rows = (line.rsplit(maxsplit=1) for line in stdout.splitlines() if line.strip())
+    return {row[0].strip(): row[1] for row in rows if len(row) == 2}
+
+
+def test_command_line_writes_docs_and_the_table(bio: Path, tmp_path: Path) -> None:
+    result = command_line(bio, tmp_path / "corpus" / "train", "--n-docs-per-file", 2, "--lang", "zh")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""  # no progress bar where there is no terminal
+    rows = table(result.stdout)
+    assert {name: rows[name] for name in ("Sentences", "Tokens", "Entities", "LOC", "PER")} == {
+        "Sentences": "3",
+        "Tokens": "6",
+        "Entities": "4",
+        "LOC": "3",
+        "PER": "1",
+    }
+    assert (rows["Longest sentence"], rows["Repaired"], rows["Skipped"]) == ("3", "0", "0")
+    files = sorted((tmp_path / "corpus" / "train").iterdir())
+    assert [len(DocBin().from_disk(path)) for path in files] == [2, 1]
+
+
+def test_command_line_stops_at_bad_input(bio: Path, tmp_path: Path) -> None:
+    bio.write_bytes(bio.read_bytes() + b"\xff O\n")
+    result = command_line(bio, tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{bio}:10: not UTF-8")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_command_line_shows_progress_on_a_terminal(bio: Path, tmp_path: Path) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "spacy", "crf", "convert", str(bio), str(tmp_path / "out")]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=follower, check=True, timeout=120)
+    os.set_blocking(leader, False)
+    shown = os.read(leader, 4096)
+    os.close(follower)
+    os.close(leader)
+    assert b"0%" in shown and b"B/s" in shown
+
+
+@pytest.mark.parametrize(("line", "what"), [*BAD_LINES, *MENDABLE_LINES])
+def test_bad_line_is_one_line_on_stderr(bio: Path, tmp_path: Path, line: bytes, what: str) -> None:
+    bio.write_bytes(bio.read_bytes() + line + b"\n")
+    code, stdout, stderr = run(bio, tmp_path / "out")
+    assert code == 1
+    assert stdout == ""
+    assert stderr.startswith(f"{bio}:10: ")
+    assert what in stderr
+    assert "; " in stderr
+    assert stderr.count("\n") == 1 and stderr.endswith("\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"), [(b"", "in.bio:1: "), (b"\n\n", "in.bio:2: "), (None, "in.bio: no such file; ")]
+)
+def test_no_input(tmp_path: Path, content: "bytes | None", place: str) -> None:
+    if content is not None:
+        (tmp_path / "in.bio").write_bytes(content)
+    before = list(tmp_path.iterdir())
+    code, _, stderr = run(tmp_path / "in.bio", tmp_path / "out")
+    assert code == 1
+    assert stderr.startswith(str(tmp_path / place))
+    assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "args", [["out", "--lang", "qq"], ["out.spacy", "-n", "2"], ["."]], ids=["language", "one file", "folder"]
+)
+def test_refusals_have_no_traceback(bio: Path, tmp_path: Path, args: List[str]) -> None:
+    code, _, stderr = run(bio, tmp_path / args[0], *args[1:])
+    assert code == 1
+    assert stderr.count("\n") == 1
+    assert "; " in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]
+
+
+def test_repair_prints_every_count(bio: Path, tmp_path: Path) -> None:
+    bio.write_bytes(bio.read_bytes() + "国 I-LOC\n人 \n国 I-LOC\n人 \n人 \n".encode())
+    code, stdout, _ = run(bio, tmp_path / "out", "--repair")
+    assert code == 0
+    rows = table(stdout)
+    assert (rows["Repaired"], rows["empty tag is O"], rows["I- begins an entity"]) == ("5", "3", "2")
+
+
+def test_own_boundaries_are_said_with_an_example(bio: Path, tmp_path: Path) -> None:
+    bio.write_bytes(bio.read_bytes() + "　 B-LOC\n　 O\n".encode())
+    code, stdout, stderr = run(bio, tmp_path / "out")
+    assert code == 0
+    assert table(stdout)["Own boundaries"] == "1"
+    assert stderr.startswith(f"{bio}:10: ")
+    assert stderr.count("\n") == 1
