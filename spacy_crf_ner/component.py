@@ -212,7 +212,7 @@ class CRFEntityRecognizer(TrainablePipe):
         if not numpy.isfinite(loss):
             raise ValueError(
                 f"the loss of component '{self.name}' is {loss}: the model's scores are no longer finite. "
-                "Lower the learning rate, clip gradients (grad_clip of the optimizer), or switch mixed precision off"
+                "Lower the learning rate, clip gradients (the optimizer's grad_clip) or switch mixed precision off"
             )
         scale = 1.0 / max(sum(len(lattice) for lattice in lattices), 1)
         for emission in gradient.emissions:
@@ -260,7 +260,7 @@ class CRFEntityRecognizer(TrainablePipe):
         ent_iob, sent_start = doc.to_array([ENT_IOB, SENT_START]).T
         is_set = numpy.isin(ent_iob, _SET)
         fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1))
-        for i in numpy.flatnonzero(fresh):
+        for i in numpy.flatnonzero(fresh).tolist():
             following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
             if not is_set[following]:
                 lattice[following, 2::2] = False

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before torch is imported, and for the processes that tests start: on busy cores, threads that wait for each other
+# make a training step many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

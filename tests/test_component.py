@@ -15,7 +15,18 @@ from spacy.training import Example
 from thinc.api import fix_random_seed
 
 from spacy_crf_ner.component import CRFEntityRecognizer
-from tests.util import SMALL_MODEL, TEXTS, entity_offsets, ents, example_from, examples_from, optimizer, overfitted
+from tests.util import (
+    NO_STEP,
+    SMALL_MODEL,
+    TEXTS,
+    entity_offsets,
+    ents,
+    example_from,
+    examples_from,
+    get_pipe,
+    optimizer,
+    overfitted,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +36,16 @@ def trained() -> Language:
 
 def test_the_default_pipe_needs_no_configuration() -> None:
     nlp = spacy.blank("en")
-    pipe = nlp.add_pipe("crf_ner")
+    pipe: Any = nlp.add_pipe("crf_ner")
     assert isinstance(pipe, CRFEntityRecognizer)
-    assert nlp.analyze_pipes()["summary"]["crf_ner"]["assigns"] == ["doc.ents", "token.ent_iob", "token.ent_type"]
+    analysis: Any = nlp.analyze_pipes()
+    assert analysis["summary"]["crf_ner"]["assigns"] == ["doc.ents", "token.ent_iob", "token.ent_type"]
     assert nlp.meta["labels"]["crf_ner"] == []
     assert nlp.config["training"]["score_weights"]["ents_f"] == 1.0
 
 
 def test_label_types() -> None:
-    pipe = spacy.blank("zh").add_pipe("crf_ner")
+    pipe: Any = spacy.blank("zh").add_pipe("crf_ner")
     assert pipe.add_label("ORG") == 1
     assert pipe.add_label("ORG") == 0
     assert pipe.labels == ("ORG",)
@@ -59,7 +71,7 @@ def test_requires_labels() -> None:
 
 def test_implicit_label_is_read_off_the_examples_and_sorted() -> None:
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
     assert pipe.labels == ("LOC", "ORG", "PER")
     assert pipe.model.get_ref("output_layer").get_dim("nO") == 7
@@ -67,7 +79,7 @@ def test_implicit_label_is_read_off_the_examples_and_sorted() -> None:
 
 def test_labels_added_before_initialize_stay() -> None:
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     pipe.add_label("TIME")
     nlp.initialize(get_examples=lambda: examples_from(nlp))
     assert pipe.labels == ("LOC", "ORG", "PER", "TIME")
@@ -75,19 +87,19 @@ def test_labels_added_before_initialize_stay() -> None:
 
 def test_label_data() -> None:
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     assert pipe.label_data == ()
     nlp.initialize(get_examples=lambda: examples_from(nlp))
     assert pipe.label_data == ("LOC", "ORG", "PER")
     again = spacy.blank("zh")
-    other = again.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    other: Any = again.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     other.initialize(lambda: examples_from(again), nlp=again, labels=pipe.label_data)
     assert other.labels == pipe.labels
 
 
 def test_initialize_examples() -> None:
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     pipe.add_label("LOC")
     nlp.initialize()
     nlp.initialize(get_examples=lambda: examples_from(nlp))
@@ -99,7 +111,7 @@ def test_initialize_examples() -> None:
 
 def test_initialize_again_starts_anew_with_more_labels() -> None:
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: [example_from(nlp, "我在北京。", {"北京": "LOC"})])
     assert pipe.labels == ("LOC",)
     nlp.initialize(get_examples=lambda: examples_from(nlp))
@@ -110,10 +122,11 @@ def test_initialize_again_starts_anew_with_more_labels() -> None:
 def test_no_data() -> None:
     """The other pipe's data holds nothing for this one: it trains without a change."""
     nlp = spacy.blank("zh")
-    pipe = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     pipe.add_label("LOC")
-    nlp.add_pipe("textcat").add_label("A")
-    nlp.get_pipe("textcat").add_label("B")
+    nlp.add_pipe("textcat")
+    get_pipe(nlp, "textcat").add_label("A")
+    get_pipe(nlp, "textcat").add_label("B")
     example = Example.from_dict(nlp.make_doc("我在北京。"), {"cats": {"A": 1.0, "B": 0.0}})
     nlp.initialize(get_examples=lambda: [example])
     losses = nlp.update([example], sgd=nlp.create_optimizer())
@@ -140,7 +153,7 @@ def test_incomplete_data() -> None:
 
 
 def test_missing_annotation_gets_no_gradient(trained: Language) -> None:
-    pipe = trained.get_pipe("crf_ner")
+    pipe = get_pipe(trained, "crf_ner")
     text, _ = TEXTS[0]
     reference = trained.make_doc(text)
     reference.set_ents([], outside=[reference[:2]], default="missing")
@@ -163,8 +176,8 @@ def test_overfitting_IO(trained: Language, tmp_path: Path) -> None:
         assert [ents(doc) for doc in trained.pipe(texts, batch_size=batch_size)] == expected
     # Disk, bytes, pickle and a copy.
     trained.to_disk(tmp_path)
-    pipe = trained.get_pipe("crf_ner")
-    other = trained.create_pipe("crf_ner", config={"model": SMALL_MODEL})
+    pipe = get_pipe(trained, "crf_ner")
+    other: Any = trained.create_pipe("crf_ner", config={"model": SMALL_MODEL})
     other.from_bytes(pipe.to_bytes())
     assert other.labels == pipe.labels
     loaded = [
@@ -173,7 +186,7 @@ def test_overfitting_IO(trained: Language, tmp_path: Path) -> None:
         pickle.loads(pickle.dumps(trained)),
     ]
     for nlp in loaded:
-        assert nlp.get_pipe("crf_ner").labels == ("LOC", "ORG", "PER")
+        assert get_pipe(nlp, "crf_ner").labels == ("LOC", "ORG", "PER")
         assert [ents(doc) for doc in nlp.pipe(texts)] == expected
 
 
@@ -194,27 +207,28 @@ def test_a_saved_pipeline_predicts_the_same_in_a_new_process(trained: Language, 
 
 def test_loading_refuses_weights_that_do_not_fit(trained: Language) -> None:
     """A missing or misshapen weight is an error, not a warning."""
-    pipe = trained.get_pipe("crf_ner")
+    pipe = get_pipe(trained, "crf_ner")
     head = pipe.model.get_ref("output_layer").shims[0]._model
     other = pickle.loads(pickle.dumps(head))
     del other.crf.transitions
     message = pickle.loads(pickle.dumps(pipe.model))
     message.get_ref("output_layer").shims[0]._model = other
+    untouched: Any = spacy.blank("zh").add_pipe("crf_ner", config={"model": SMALL_MODEL})
     with pytest.raises(RuntimeError, match=r"crf\.transitions"):
-        spacy.blank("zh").add_pipe("crf_ner", config={"model": SMALL_MODEL}).model.from_bytes(message.to_bytes())
+        untouched.model.from_bytes(message.to_bytes())
 
 
 def test_resize() -> None:
     """A label added after training leaves what is predicted unchanged, and can then be learnt."""
     nlp = overfitted()
-    pipe = nlp.get_pipe("crf_ner")
+    pipe = get_pipe(nlp, "crf_ner")
     texts = [text for text, _ in TEXTS] + ["下周二我去上海。", "在" * 30]
     before = [ents(doc) for doc in nlp.pipe(texts)]
     assert pipe.add_label("TIME") == 1
     assert pipe.labels == ("LOC", "ORG", "PER", "TIME")
     assert [ents(doc) for doc in nlp.pipe(texts)] == before
     # Until it is trained, also after a round trip.
-    reloaded = spacy.blank("zh").add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    reloaded: Any = spacy.blank("zh").add_pipe("crf_ner", config={"model": SMALL_MODEL})
     reloaded.from_bytes(pipe.to_bytes())
     doc = nlp.make_doc(texts[0])
     assert ents(reloaded(doc)) == before[0]
@@ -232,13 +246,13 @@ def test_an_optimizer_survives_a_resize() -> None:
     nlp = overfitted(steps=1)
     sgd = optimizer()
     nlp.update(examples_from(nlp), sgd=sgd)
-    nlp.get_pipe("crf_ner").add_label("TIME")
+    get_pipe(nlp, "crf_ner").add_label("TIME")
     nlp.update(examples_from(nlp), sgd=sgd)
 
 
 def test_an_untrained_label_is_not_predicted_however_its_weights_fell() -> None:
     nlp = overfitted()
-    pipe = nlp.get_pipe("crf_ner")
+    pipe = get_pipe(nlp, "crf_ner")
     pipe.add_label("NEW")
     head = pipe.model.get_ref("output_layer").shims[0]._model
     head.head.output.bias.data[7:] = 100.0
@@ -249,7 +263,7 @@ def test_an_untrained_label_is_not_predicted_however_its_weights_fell() -> None:
 def test_a_gold_label_that_the_pipe_does_not_know_is_refused(trained: Language) -> None:
     example = example_from(trained, "我在北京。", {"北京": "GPE"})
     with pytest.raises(ValueError, match="'GPE' is not among the labels"):
-        trained.update([example], sgd=False)
+        trained.update([example], sgd=NO_STEP)
 
 
 def test_empty_docs(trained: Language) -> None:
@@ -259,11 +273,11 @@ def test_empty_docs(trained: Language) -> None:
     assert [ents(doc) for doc in trained.pipe(["", ""])] == [[], []]
     assert list(trained.pipe([])) == []
     example = Example(empty, trained.make_doc(""))
-    assert trained.update([example, example], sgd=False)["crf_ner"] == 0.0
-    mixed = trained.update([example, *examples_from(trained), example], sgd=False)
-    alone = trained.update(examples_from(trained), sgd=False)
+    assert trained.update([example, example], sgd=NO_STEP)["crf_ner"] == 0.0
+    mixed = trained.update([example, *examples_from(trained), example], sgd=NO_STEP)
+    alone = trained.update(examples_from(trained), sgd=NO_STEP)
     assert mixed["crf_ner"] == pytest.approx(alone["crf_ner"], rel=1e-5)
-    trained.get_pipe("crf_ner").model.finish_update(lambda key, weights, gradient: (weights, 0 * gradient))
+    get_pipe(trained, "crf_ner").model.finish_update(lambda key, weights, gradient: (weights, 0 * gradient))
 
 
 @pytest.mark.parametrize("text", ["京", "　", " \n\t　", "\u200b", "\ufeff北京"])
@@ -271,12 +285,12 @@ def test_one_token_and_whitespace_docs(trained: Language, text: str) -> None:
     doc = trained(text)
     assert doc.text == text
     assert all(not token.is_space or token.ent_iob_ == "O" for token in doc)
-    assert trained.update([example_from(trained, text, {})], sgd=False)["crf_ner"] >= 0
+    assert trained.update([example_from(trained, text, {})], sgd=NO_STEP)["crf_ner"] >= 0
 
 
 def test_whitespace_is_no_part_of_the_sequence(trained: Language) -> None:
     """It neither ends an entity nor begins one, and the words around it are read as neighbours by the CRF."""
-    pipe = trained.get_pipe("crf_ner")
+    pipe = get_pipe(trained, "crf_ner")
     doc = trained.make_doc("王　小明　在北京。")
     plain = trained("王小明在北京。")
     assert len(plain.ents) == 2
@@ -294,17 +308,17 @@ def test_no_entity_runs_over_a_sentence_start(trained: Language) -> None:
     doc = trained.make_doc(TEXTS[4][0])
     for token in doc:
         token.is_sent_start = token.i in (0, 1)
-    trained.get_pipe("crf_ner")(doc)
+    get_pipe(trained, "crf_ner")(doc)
     assert all(ent.end <= 1 or ent.start >= 1 for ent in doc.ents)
     assert ("广州", "LOC") in ents(doc)
 
 
 def test_nan_is_an_error_that_says_what_to_do() -> None:
     nlp = overfitted(steps=1)
-    head = nlp.get_pipe("crf_ner").model.get_ref("output_layer").shims[0]._model
+    head = get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
     head.head.output.bias.data[0] = float("nan")
     with pytest.raises(ValueError, match=r"loss of component 'crf_ner' is nan.*grad_clip"):
-        nlp.update(examples_from(nlp), sgd=False)
+        nlp.update(examples_from(nlp), sgd=NO_STEP)
 
 
 def test_ruler_before_ner(trained: Language) -> None:
@@ -312,14 +326,14 @@ def test_ruler_before_ner(trained: Language) -> None:
     doc = trained.make_doc("张伟去了广州。")
     ruled = Span(doc, 1, 3, label="RULED", kb_id="Q1", span_id="r1")
     doc.set_ents([ruled], default="missing")
-    trained.get_pipe("crf_ner")(doc)
+    get_pipe(trained, "crf_ner")(doc)
     assert ("伟去", "RULED") in ents(doc) and ("广州", "LOC") in ents(doc)
     kept = doc.ents[[ent.label_ for ent in doc.ents].index("RULED")]
     assert (kept.kb_id_, kept.id_) == ("Q1", "r1")
 
 
 def test_a_preset_entity_of_a_known_label_is_not_extended(trained: Language) -> None:
-    pipe = trained.get_pipe("crf_ner")
+    pipe = get_pipe(trained, "crf_ner")
     doc = trained.make_doc("王小明在北京大学读书。")
     doc.set_ents([Span(doc, 4, 6, label="ORG")], default="missing")
     pipe(doc)
@@ -329,7 +343,7 @@ def test_a_preset_entity_of_a_known_label_is_not_extended(trained: Language) -> 
 
 def test_ruler_and_ner_in_one_pipeline(trained: Language) -> None:
     nlp = overfitted()
-    ruler = nlp.add_pipe("entity_ruler", before="crf_ner")
+    ruler: Any = nlp.add_pipe("entity_ruler", before="crf_ner")
     ruler.add_patterns([{"label": "THING", "pattern": [{"ORTH": "天"}, {"ORTH": "气"}]}])
     assert ents(nlp(TEXTS[2][0])) == [("天气", "THING")]
     assert set(ents(nlp(TEXTS[0][0]))) == set(TEXTS[0][1].items())
@@ -337,7 +351,7 @@ def test_ruler_and_ner_in_one_pipeline(trained: Language) -> None:
 
 def test_ner_before_ruler() -> None:
     nlp = overfitted()
-    ruler = nlp.add_pipe("entity_ruler", after="crf_ner")
+    ruler: Any = nlp.add_pipe("entity_ruler", after="crf_ner")
     ruler.add_patterns(
         [{"label": "THING", "pattern": [{"ORTH": "北"}]}, {"label": "THING", "pattern": [{"ORTH": "读"}]}]
     )
@@ -347,7 +361,7 @@ def test_ner_before_ruler() -> None:
 def test_block_ner(trained: Language) -> None:
     doc = trained.make_doc(TEXTS[0][0])
     doc.set_ents([], blocked=[doc[4:6]], default="missing")
-    trained.get_pipe("crf_ner")(doc)
+    get_pipe(trained, "crf_ner")(doc)
     assert ("王小明", "PER") in ents(doc)
     assert all(ent.end <= 4 or ent.start >= 6 for ent in doc.ents)
     assert [(t.ent_iob_, t.ent_type_) for t in doc[4:6]] == [("B", ""), ("B", "")]
@@ -360,20 +374,20 @@ def test_annotation_of_another_tokenization_is_aligned(trained: Language) -> Non
     reference.set_ents([Span(reference, 0, 1, label="ORG")])
     predicted = trained.make_doc("北京大学 很 大")
     assert len(predicted) != len(reference)
-    pipe = trained.get_pipe("crf_ner")
+    pipe = get_pipe(trained, "crf_ner")
     assert pipe._gold_lattice(Example(predicted, reference)).argmax(axis=1).tolist() == [3, 4, 4, 4, 0, 0]
 
 
 def test_frozen_while_another_pipe_trains() -> None:
     nlp = overfitted()
-    before = nlp.get_pipe("crf_ner").model.to_bytes()
-    tagger = nlp.add_pipe("tagger")
+    before = get_pipe(nlp, "crf_ner").model.to_bytes()
+    tagger: Any = nlp.add_pipe("tagger")
     tagger.add_label("N")
     example = Example.from_dict(nlp.make_doc("我在"), {"tags": ["N", "N"]})
     with nlp.select_pipes(enable=["tagger"]):
         sgd = nlp.initialize(get_examples=lambda: [example])
         nlp.update([example], sgd=sgd)
-    assert nlp.get_pipe("crf_ner").model.to_bytes() == before
+    assert get_pipe(nlp, "crf_ner").model.to_bytes() == before
 
 
 @pytest.mark.slow
@@ -381,7 +395,7 @@ def test_multiprocessing() -> None:
     """In a process of its own, since the start method is global; spawn pickles the pipeline."""
     script = (
         "import multiprocessing, torch\n"
-        "from tests.util import TEXTS, ents, overfitted\n"
+        "from tests.util import get_pipe, NO_STEP, TEXTS, ents, overfitted\n"
         "if __name__ == '__main__':\n"
         "    multiprocessing.set_start_method('spawn')\n"
         "    torch.set_num_threads(1)\n"

@@ -6,7 +6,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import Adam, fix_random_seed
+from thinc.api import Adam, Optimizer, fix_random_seed
 
 SMALL_MODEL: Dict[str, Any] = {
     "@architectures": "spacy-crf-ner.CRFTagger.v1",
@@ -33,6 +33,15 @@ TEXTS: List[Tuple[str, Dict[str, str]]] = [
 """Texts and their mentions, each of which occurs once in its text."""
 
 
+NO_STEP: Any = False
+"""For `nlp.update(sgd=...)`: leave the gradients, step nothing. spaCy takes False, its type hints do not."""
+
+
+def get_pipe(nlp: Language, name: str) -> Any:
+    """`nlp.get_pipe`, whose type hint knows components as mere callables."""
+    return nlp.get_pipe(name)
+
+
 def entity_offsets(text: str, mentions: Dict[str, str]) -> List[Tuple[int, int, str]]:
     return [(text.index(m), text.index(m) + len(m), label) for m, label in mentions.items()]
 
@@ -50,7 +59,7 @@ def ents(doc: Doc) -> List[Tuple[str, str]]:
     return [(ent.text, ent.label_) for ent in doc.ents]
 
 
-def optimizer() -> Adam:
+def optimizer() -> Optimizer:
     return Adam(0.01, L2=0.0, use_averages=False)
 
 

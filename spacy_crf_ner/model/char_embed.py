@@ -7,7 +7,7 @@ tokenizer cuts characters, as spaCy's does for Chinese; other tokens are looked 
 
 import unicodedata
 from functools import lru_cache
-from typing import Callable, List, Tuple
+from typing import Callable, List, Tuple, cast
 
 import numpy
 from spacy.attrs import ORTH
@@ -43,7 +43,7 @@ def CharEmbed(
     # The seeds only have to differ between the tables.
     tables: List[Model] = [chain(HashEmbed(char_width, char_rows, column=0, seed=7), Dropout())]
     if bigram_width:
-        bigrams = [HashEmbed(bigram_width, bigram_rows, column=i, seed=7 + i) for i in (1, 2)]
+        bigrams: List[Model] = [HashEmbed(bigram_width, bigram_rows, column=i, seed=7 + i) for i in (1, 2)]
         tables += [chain(table, row_dropout()) for table in bigrams]
     embed = concatenate(*tables) if len(tables) > 1 else tables[0]
     embedded: Model = chain(char_bigrams(), list2ragged(), with_array(embed))
@@ -110,5 +110,5 @@ def _char_bigrams(
         ids[1:-1] = doc.to_array(ORTH)
         bigrams = (ids[:-1] * _MIX) ^ ids[1:]
         columns = numpy.stack((ids[1:-1], bigrams[:-1], bigrams[1:]), axis=1)
-        features.append(model.ops.asarray2i(columns, dtype="uint64"))
+        features.append(model.ops.asarray2i(cast(Ints2d, columns), dtype="uint64"))
     return features, lambda d_features: []

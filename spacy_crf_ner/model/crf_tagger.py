@@ -40,6 +40,7 @@ def CRFTagger(
     mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler` for mixed precision.
     nO (Optional[int]): Number of BIO tags; the component sets it from its labels.
+    RAISES (ValueError): At `initialize`: the sizes do not fit together, or mixed precision on a CPU.
     RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
     """
     scaler = PyTorchGradScaler(mixed_precision, **(grad_scaler_config or {}))
@@ -82,11 +83,17 @@ def _init(
     **shape: int,
 ) -> None:
     """Build the torch head for the width of `X` and the tags of the dim nO."""
+    device = get_torch_default_device()
+    if cast(PyTorchShim, model.shims[0])._mixed_precision and device.type == "cpu":
+        raise ValueError(
+            "mixed_precision = true needs a GPU to train on: choose one with --gpu-id, or set mixed_precision = "
+            "false (in configs/roberta.cfg, for all models at once: --system.mixed_precision false)"
+        )
     if X:
         model.set_dim("nI", X[0].shape[1])
     spec = HeadSpec(width=model.get_dim("nI"), n_types=(model.get_dim("nO") - 1) // 2, **shape)
     head = TaggerHead(spec)
-    model.shims[0]._model = head.to(get_torch_default_device())
+    model.shims[0]._model = head.to(device)
 
 
 def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
@@ -112,7 +119,7 @@ def _convert_inputs(
     lengths = [len(x) for x in X]
     if is_train:
         shim._model.set_dropout(model.attrs["dropout_rate"])
-    vectors = xp2torch(model.ops.flatten(X), requires_grad=is_train, device=shim.device)  # type: ignore
+    vectors = xp2torch(model.ops.flatten(X), requires_grad=is_train, device=shim.device)
 
     def backprop(d_inputs: ArgsKwargs) -> List[Floats2d]:
         return model.ops.unflatten(torch2xp(d_inputs.args[0]), lengths)  # type: ignore
@@ -129,7 +136,7 @@ def _convert_outputs(
     lengths = [len(x) for x in X]
 
     def backprop(d: Potentials) -> ArgsKwargs:
-        gradients = (model.ops.flatten(d.emissions), d.start, d.transitions, d.end)  # type: ignore
+        gradients = (model.ops.flatten(d.emissions), d.start, d.transitions, d.end)
         return ArgsKwargs(
             args=(outputs,), kwargs={"grad_tensors": tuple(xp2torch(g, device=device) for g in gradients)}
         )

@@ -1,7 +1,7 @@
 """What the model hands to the component: the potentials of a CRF over each doc's tokens."""
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple, cast
 
 import numpy
 import torch
@@ -61,24 +61,20 @@ def negative_log_likelihood(
     RETURNS (Tuple[float, Potentials]): The sum over the docs in nats, and its derivative by each potential.
     """
     lengths = [len(emission) for emission in potentials.emissions]
-    leaves = [
-        xp2torch(array, requires_grad=True)
-        for array in (
-            ops.flatten(potentials.emissions),  # type: ignore[arg-type]
-            potentials.start,
-            potentials.transitions,
-            potentials.end,
-        )
-    ]
-    flat, *shared = leaves
+    arrays = (_flat(ops, potentials), potentials.start, potentials.transitions, potentials.end)
+    leaves = tuple(xp2torch(array, requires_grad=True) for array in arrays)
+    flat, start, transitions, end = leaves
     total = 0.0
     # One backward a bucket, so that only one bucket's tape is held at a time.
     for _, emissions, lattice, mask in _buckets(flat, lengths, lattices):
-        loss = crf.negative_log_likelihood(emissions, *shared, lattice, mask).sum()
+        loss = crf.negative_log_likelihood(emissions, start, transitions, end, lattice, mask).sum()
         loss.backward()
         total += loss.item()
-    gradients = [torch2xp(leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)) for leaf in leaves]
-    return total, Potentials(ops.unflatten(gradients[0], lengths), *gradients[1:])  # type: ignore[arg-type]
+    d_flat, *d_shared = (
+        torch2xp(leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)) for leaf in leaves
+    )
+    d_emissions = cast(List[Floats2d], ops.unflatten(d_flat, lengths))  # type: ignore[call-overload]
+    return total, Potentials(d_emissions, *d_shared)  # type: ignore[arg-type]
 
 
 def best_tags(
@@ -94,7 +90,7 @@ def best_tags(
     """
     lengths = [len(emission) for emission in potentials.emissions]
     tags = [numpy.zeros(length, dtype="int64") for length in lengths]
-    flat = xp2torch(ops.flatten(potentials.emissions))  # type: ignore[arg-type]
+    flat = xp2torch(_flat(ops, potentials))
     start, transitions, end = (
         xp2torch(array) for array in (potentials.start, potentials.transitions, potentials.end)
     )
@@ -109,6 +105,11 @@ def best_tags(
             words = full[i].any(axis=1)
             tags[i][words] = paths[: words.sum(), row]
     return tags
+
+
+def _flat(ops: Ops, potentials: Potentials) -> Floats2d:
+    """The emissions of all docs, one below the other. *Shape:* (n_tokens of the batch, n_tags)."""
+    return ops.flatten(potentials.emissions)
 
 
 def _buckets(

@@ -89,7 +89,8 @@ def test_vectors_come_through_initialize(nlp: Language) -> None:
     chars = sorted({char for text, _ in TEXTS for char in text})
     nlp.vocab.reset_vectors(width=12)
     for char in chars:
-        nlp.vocab.set_vector(fold_width(char), numpy.random.default_rng(ord(char)).normal(size=12).astype("f"))
+        vector: Any = numpy.random.default_rng(ord(char)).normal(size=12).astype("f")
+        nlp.vocab.set_vector(fold_width(char), vector)
     tok2vec = {**SMALL_MODEL["tok2vec"], "include_static_vectors": True, "static_width": 12}
     nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": tok2vec}})
     nlp.initialize(get_examples=lambda: examples_from(nlp))

@@ -1,7 +1,7 @@
 """The oracle is the enumeration of all tag sequences; at larger sizes, `torchcrf` itself."""
 
 from itertools import pairwise, product
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
 import pytest
 import torch
@@ -25,6 +25,11 @@ def random_potentials(seed: int, length: int, batch_size: int, num_tags: int, sc
         scale * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes
     )
     return emissions, start, transitions, end
+
+
+def each(change: Callable[[Tensor], Tensor], potentials: Potentials) -> Potentials:
+    emissions, start, transitions, end = potentials
+    return change(emissions), change(start), change(transitions), change(end)
 
 
 def enumerate_paths(potentials: Potentials, row: int, length: int) -> Tuple[List[Tuple[int, ...]], Tensor]:
@@ -80,7 +85,7 @@ def test_partial_likelihood_sums_the_allowed_paths(seed: int, lengths: List[int]
 
 
 def test_no_annotation_has_no_loss_and_no_gradient() -> None:
-    potentials = [x.requires_grad_() for x in random_potentials(0, 5, 2, 3)]
+    potentials = each(Tensor.requires_grad_, random_potentials(0, 5, 2, 3))
     lattice = torch.ones(5, 2, 3, dtype=torch.bool)
     loss = crf.negative_log_likelihood(*potentials, lattice, torch.ones(5, 2, dtype=torch.bool))
     loss.sum().backward()
@@ -118,9 +123,9 @@ def test_gradients_pass_the_numerical_check_on_ragged_partial_rows() -> None:
     mask = length_mask(torch.tensor([4, 1, 3]), torch.device("cpu"))
     lattice = torch.rand(4, 3, 3, generator=torch.Generator().manual_seed(3)) < 0.6
     lattice[..., 0] |= ~lattice.any(dim=2)
-    potentials = tuple(x.requires_grad_() for x in random_potentials(2, 4, 3, 3))
+    potentials = each(Tensor.requires_grad_, random_potentials(2, 4, 3, 3))
     assert torch.autograd.gradcheck(
-        lambda *x: crf.negative_log_likelihood(*x, lattice, mask), potentials, check_batched_grad=False
+        lambda e, s, t, n: crf.negative_log_likelihood(e, s, t, n, lattice, mask), potentials
     )
 
 
@@ -173,8 +178,8 @@ def test_a_constraint_of_another_shape_is_refused() -> None:
 
 
 def test_float32_input_keeps_float64_accuracy() -> None:
-    emissions, *shared = random_potentials(7, 400, 4, 7, scale=10.0)
+    potentials = random_potentials(7, 400, 4, 7, scale=10.0)
     mask = torch.ones(400, 4, dtype=torch.bool)
-    exact = crf.log_partition(emissions.float().double(), *(x.float().double() for x in shared), mask)
-    ours = crf.log_partition(emissions.float(), *(x.float() for x in shared), mask)
+    exact = crf.log_partition(*each(Tensor.double, each(Tensor.float, potentials)), mask)
+    ours = crf.log_partition(*each(Tensor.float, potentials), mask)
     torch.testing.assert_close(ours, exact, atol=1e-9, rtol=1e-12)

@@ -1,0 +1,102 @@
+"""The project as a user runs it: in a copy, with its own commands."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+import pytest
+import spacy
+import srsly
+from spacy import util
+from spacy.cli.debug_config import debug_config
+
+from spacy_crf_ner.formats.bio import read_bio
+from tests.tiny_encoder import save_tiny_bert
+from tests.util import get_pipe
+
+ROOT = Path(__file__).resolve().parents[1]
+TWO_STEPS = "--training.max_steps 2 --training.eval_frequency 2 --training.batcher.size 200"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what the project needs, with a small part of the sample."""
+    for name in ("project.yml", "configs", "scripts"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    sample = tmp_path / "assets" / "sample"
+    sample.mkdir(parents=True)
+    for path in (ROOT / "assets" / "sample").glob("*.bio"):
+        sentences = path.read_text(encoding="utf8").split("\n\n")
+        (sample / path.name).write_text("\n\n".join(sentences[:40]) + "\n\n", encoding="utf8")
+    return tmp_path
+
+
+def run(project: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "spacy", "project", "run", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
+    nlp = spacy.load(project / "training" / name / "model-best")
+    assert get_pipe(nlp, "crf_ner").labels == ("LOC", "ORG", "PER")
+    for split in ("dev", "test"):
+        scores = srsly.read_json(project / "metrics" / name / f"{split}.json")
+        assert scores["ents_f"] == pytest.approx(scores["seqeval"]["micro avg"]["f1-score"])
+        report = (project / "metrics" / name / f"{split}.txt").read_text(encoding="utf8")
+        assert all(label in report for label in ("LOC", "ORG", "PER", "micro avg"))
+    assert scores["counts"]["docs"] == n_test_docs
+    assert "<mark" in (project / "metrics" / name / "test.html").read_text(encoding="utf8")
+
+
+@pytest.mark.slow
+def test_the_workflow_all_runs_with_two_steps(project: Path) -> None:
+    run(project, "all", ".", "--vars.train_args", TWO_STEPS)
+    check_outputs(project, "sample", 40)
+
+
+@pytest.mark.slow
+def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(project: Path) -> None:
+    """`roberta.cfg` end to end: the production path, from a saved encoder to the rendered page."""
+    data = project / "assets" / "sample"
+    texts = ["".join(sentence.tokens) for sentence in read_bio(data / "train.bio")]
+    save_tiny_bert(project / "tiny", texts, dropout=0.1)
+    on_cpu = "--paths.encoder tiny --system.mixed_precision false --system.gpu_allocator null"
+    data.rename(project / "assets" / "real")
+    run(project, "msra", ".", "--vars.msra", "assets/real", "--vars.msra_args", f"{on_cpu} {TWO_STEPS}")
+    check_outputs(project, "msra", 40)
+    assert spacy.load(project / "training" / "msra" / "model-best").pipe_names == ["transformer", "crf_ner"]
+
+
+@pytest.mark.parametrize("name", ["char_bilstm", "roberta"])
+def test_configs_pass_spacys_own_check(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    debug_config(ROOT / "configs" / f"{name}.cfg", overrides={"paths.train": "x", "paths.dev": "x"})
+    assert "Config is valid" in capsys.readouterr().out
+
+
+def config_files(script: str) -> List[str]:
+    return [word for word in script.split() if word.startswith(("scripts/", "configs/"))]
+
+
+def test_every_script_and_config_stands_in_deps() -> None:
+    from weasel.util.config import load_project_config
+
+    commands = load_project_config(ROOT)["commands"]
+    used = {
+        command["name"]: {f for script in command["script"] for f in config_files(script)} for command in commands
+    }
+    for command in commands:
+        assert used[command["name"]] <= set(command["deps"]), command["name"]
+    assert used["train"] and used["sample"] and used["all-on-msra"]
+
+
+def test_an_overfitting_config_can_be_filled_from_the_defaults() -> None:
+    """A user's partial config needs nothing of this package's beyond the factory's name."""
+    config = util.load_config_from_str(
+        '[nlp]\nlang = "en"\npipeline = ["crf_ner"]\n[components.crf_ner]\nfactory = "crf_ner"\n'
+    )
+    nlp = util.load_model_from_config(config, auto_fill=True)
+    assert nlp.config["components"]["crf_ner"]["model"]["@architectures"] == "spacy-crf-ner.CRFTagger.v1"
