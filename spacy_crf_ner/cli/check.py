@@ -8,6 +8,7 @@ from typer import Argument, Exit, Option, echo
 from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.evaluation.corpus_check import (
     TRAIN,
     Findings,
@@ -16,7 +17,6 @@ from spacy_crf_ner.evaluation.corpus_check import (
     find_problems,
     split_stats,
 )
-from spacy_crf_ner.evaluation.errors import one_line_errors
 from spacy_crf_ner.evaluation.files import read_docs
 
 
@@ -93,7 +93,7 @@ def _report(msg: Printer, findings: Findings) -> None:
     for warning in findings.warnings:
         msg.warn(warning)
     for error in findings.errors:
-        echo(f"Error: {error}", err=True)
+        echo(error, err=True)
     if findings.errors:
         raise Exit(1)
     if not findings.warnings:

@@ -1,18 +1,17 @@
 """`python -m spacy crf convert`: a BIO file -> DocBin."""
 
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Annotated, List, Optional, Tuple
 
 from spacy.cli._util import Arg, Opt
 from tqdm import tqdm  # type: ignore[import-untyped]
-from typer import Exit, echo
+from typer import echo
 from wasabi import msg
 
 from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.formats.bio import REPAIRS
 from spacy_crf_ner.formats.convert import N_DOCS_PER_FILE, ConversionSummary, convert
-from spacy_crf_ner.formats.errors import FormatError
 
 
 @app.command("convert")
@@ -41,24 +40,16 @@ def convert_cli(
     Bad input stops with `FILE:LINE: what it is; what to do` and leaves no output behind.
     """
     total = input_path.stat().st_size if input_path.is_file() else None
-    try:
-        # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
-        columns, lines = get_terminal_size()
-        with tqdm(
-            total=total, unit="B", unit_scale=True, disable=None, leave=False, ncols=columns, nrows=lines
-        ) as bar:
-            summary = convert(
-                input_path,
-                output,
-                lang=lang,
-                n_docs_per_file=n_docs_per_file,
-                repair=repair,
-                progress=bar.update,
-            )
-    except FormatError as error:
-        # Not through wasabi, which writes to stdout: one line that other tools can parse.
-        echo(str(error), err=True)
-        raise Exit(1) from None
+    # The bar shows on a terminal only (disable=None), and is gone when done.
+    with one_line_errors(), tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        summary = convert(
+            input_path,
+            output,
+            lang=lang,
+            n_docs_per_file=n_docs_per_file,
+            repair=repair,
+            progress=bar.update,
+        )
     msg.table(summary_rows(summary), header=("Count", input_path.name), divider=True, aligns=("l", "r"))
     if summary.own_boundaries:
         what = f"an entity begins or ends inside a token of the {lang!r} tokenizer"

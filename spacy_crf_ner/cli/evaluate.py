@@ -9,7 +9,7 @@ from typer import Argument, Option
 from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
-from spacy_crf_ner.evaluation.errors import one_line_errors
+from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.evaluation.files import whole_file
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import Scores, score

@@ -76,7 +76,7 @@ def test_warnings_do_not_fail(tmp_path: Path) -> None:
 def test_useless_splits_are_errors(tmp_path: Path, train: List[Doc], dev: List[Doc], message: str) -> None:
     result = check(tmp_path, train, dev)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {message};")
+    assert result.stderr.startswith(f"{message};")
     assert result.stderr.count("\n") == 1
 
 
@@ -84,7 +84,7 @@ def test_path_that_is_not_there(tmp_path: Path) -> None:
     train = write_docs(tmp_path / "train.spacy", people(1))
     result = CliRunner().invoke(app, ["check", str(train), str(tmp_path / "dev.spacy")])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {tmp_path / 'dev.spacy'}: no such file or directory;")
+    assert result.stderr.startswith(f"{tmp_path / 'dev.spacy'}: no such file or directory;")
     assert result.stderr.count("\n") == 1
 
 
@@ -92,5 +92,5 @@ def test_unknown_language(tmp_path: Path) -> None:
     train = str(write_docs(tmp_path / "train.spacy", people(1)))
     result = CliRunner().invoke(app, ["check", train, train, "--lang", "klingon"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: --lang klingon: ")
+    assert result.stderr.startswith("--lang klingon: ")
     assert result.stderr.count("\n") == 1

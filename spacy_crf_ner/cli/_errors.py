@@ -14,5 +14,6 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        print("Error:", " ".join(str(error).split()), file=sys.stderr)
+        # Not through wasabi, which writes to stdout: one line that other tools can parse.
+        print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(1)
