@@ -1,6 +1,7 @@
 """`python -m spacy crf convert`: a BIO file -> DocBin."""
 
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, List, Optional, Tuple
 
 from spacy.cli._util import Arg, Opt
@@ -40,8 +41,12 @@ def convert_cli(
     Bad input stops with `FILE:LINE: what it is; what to do` and leaves no output behind.
     """
     total = input_path.stat().st_size if input_path.is_file() else None
-    # The bar shows on a terminal only (disable=None), and is gone when done.
-    with one_line_errors(), tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
+    columns, lines = get_terminal_size()
+    with (
+        one_line_errors(),
+        tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False, ncols=columns, nrows=lines) as bar,
+    ):
         summary = convert(
             input_path,
             output,
