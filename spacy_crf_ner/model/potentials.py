@@ -97,13 +97,20 @@ def best_tags(
     full = [
         numpy.ones((n, len(potentials.start)), dtype=bool) if x is None else x for n, x in zip(lengths, lattices)
     ]
+    buckets: List[List[int]] = []
+    paths: List[Tensor] = []
     for bucket, emissions, lattice, mask in _buckets(flat, lengths, full):
         allowed = emissions.masked_fill(~lattice, crf.FORBIDDEN)
-        # One transfer to the host a bucket.
-        paths = crf.viterbi(allowed, start, transitions, end, mask).cpu().numpy()
-        for row, i in enumerate(bucket):
-            words = full[i].any(axis=1)
-            tags[i][words] = paths[: words.sum(), row]
+        buckets.append(bucket)
+        paths.append(crf.viterbi(allowed, start, transitions, end, mask).flatten())
+    if paths:
+        # One transfer to the host a batch.
+        on_host = torch.cat(paths).cpu().numpy()
+        cuts = numpy.cumsum([len(path) for path in paths[:-1]])
+        for bucket, path in zip(buckets, numpy.split(on_host, cuts)):
+            for i, best in zip(bucket, path.reshape(-1, len(bucket)).T):
+                words = full[i].any(axis=1)
+                tags[i][words] = best[: words.sum()]
     return tags
 
 
