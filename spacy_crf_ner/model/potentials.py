@@ -1,7 +1,7 @@
 """What the model hands to the component: the potentials of a CRF over each doc's tokens."""
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple, cast
+from typing import Iterator, List, Sequence, Tuple, cast
 
 import numpy
 import torch
@@ -77,14 +77,12 @@ def negative_log_likelihood(
     return total, Potentials(d_emissions, *d_shared)  # type: ignore[arg-type]
 
 
-def best_tags(
-    ops: Ops, potentials: Potentials, lattices: Sequence[Optional[Lattice]]
-) -> List[NDArray[numpy.int64]]:
+def best_tags(ops: Ops, potentials: Potentials, lattices: Sequence[Lattice]) -> List[NDArray[numpy.int64]]:
     """The best legal tag sequence of each doc.
 
     ops (Ops): Where the potentials lie.
     potentials (Potentials): The batch's potentials.
-    lattices (Sequence[Optional[Lattice]]): What each doc's tokens may be; None allows all.
+    lattices (Sequence[Lattice]): What each doc's tokens may be.
     RETURNS (List[ndarray]): *Shape:* (n_tokens,), int64, a doc; tag 0 (O) for a token that its lattice takes
         out of the sequence.
     """
@@ -94,12 +92,9 @@ def best_tags(
     start, transitions, end = (
         xp2torch(array) for array in (potentials.start, potentials.transitions, potentials.end)
     )
-    full = [
-        numpy.ones((n, len(potentials.start)), dtype=bool) if x is None else x for n, x in zip(lengths, lattices)
-    ]
     buckets: List[List[int]] = []
     paths: List[Tensor] = []
-    for bucket, emissions, lattice, mask in _buckets(flat, lengths, full):
+    for bucket, emissions, lattice, mask in _buckets(flat, lengths, lattices):
         allowed = emissions.masked_fill(~lattice, crf.FORBIDDEN)
         buckets.append(bucket)
         paths.append(crf.viterbi(allowed, start, transitions, end, mask).flatten())
@@ -109,7 +104,7 @@ def best_tags(
         cuts = numpy.cumsum([len(path) for path in paths[:-1]])
         for bucket, path in zip(buckets, numpy.split(on_host, cuts)):
             for i, best in zip(bucket, path.reshape(-1, len(bucket)).T):
-                words = full[i].any(axis=1)
+                words = lattices[i].any(axis=1)
                 tags[i][words] = best[: words.sum()]
     return tags
 

@@ -308,11 +308,12 @@ def test_best_tags_respect_the_lattice(docs: List[Doc]) -> None:
     model = small_tagger(3)
     model.initialize(X=docs)
     potentials = model.predict(docs)
-    lattice = numpy.ones((len(docs[3]), 3), dtype=bool)
+    lattices = [numpy.ones((len(doc), 3), dtype=bool) for doc in docs]
+    lattice = lattices[3]
     lattice[2] = [False, True, False]
     lattice[3] = [False, False, True]
     lattice[4] = [True, False, False]
-    tags = best_tags(model.ops, potentials, [None, None, None, lattice])
+    tags = best_tags(model.ops, potentials, lattices)
     assert [len(x) for x in tags] == [len(doc) for doc in docs]
     assert tags[3][2:5].tolist() == [1, 2, 0]
 
