@@ -1,7 +1,7 @@
 """The factory `crf_ner`: named-entity recognition by a constrained linear-chain CRF."""
 
 from itertools import chain, islice, repeat
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -89,8 +89,9 @@ class CRFEntityRecognizer(TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        # "untrained": labels added after training, which no update has seen: they are not predicted.
+        # "untrained": labels added after training, of which no update has shown an entity: they are not predicted.
         self.cfg: Dict[str, Any] = {"labels": [], "untrained": []}
+        self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -105,7 +106,7 @@ class CRFEntityRecognizer(TrainablePipe):
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
 
-        What the pipe predicts stays the same until the next update: only then is the label predicted.
+        What a trained pipe predicts stays the same until an update has shown it an entity of the new type.
 
         label (str): The entity type.
         RETURNS (int): 0 if the label is there already, otherwise 1.
@@ -137,12 +138,14 @@ class CRFEntityRecognizer(TrainablePipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Sequence[str]]): The entity types, as `spacy init labels` writes them; without them,
             they are read off the examples. Labels added before stay in either case.
-        RAISES (ValueError): There is no label, or no example.
+        RAISES (ValueError): There is no label or no example, or a label is no entity type.
         """
         validate_get_examples(get_examples, "CRFEntityRecognizer.initialize")
         check_lexeme_norms(self.vocab, "crf_ner")
         if labels is None:
             labels = [ent.label_ for example in get_examples() for ent in example.reference.ents]
+        elif isinstance(labels, (str, dict)):
+            raise ValueError(f"labels must be a list of entity types, not {labels!r}")
         found = {*self.labels, *labels}
         if not all(isinstance(label, str) and label for label in found):
             raise ValueError(f"labels must be non-empty strings, not {sorted(map(repr, found))}")
@@ -221,13 +224,36 @@ class CRFEntityRecognizer(TrainablePipe):
             array *= scale
         return loss * scale, gradient
 
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch of examples: `TrainablePipe.update`, which calls `get_loss`.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
+        losses (Optional[Dict[str, float]]): Updated with the loss, under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        """
+        examples = list(examples)
+        if self.cfg["untrained"]:
+            self._shown.update(ent.label_ for example in examples for ent in example.reference.ents)
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+
     def finish_update(self, sgd: Optimizer) -> None:
-        """Step the parameters; labels that were added before this count as trained from now on.
+        """Step the parameters. A label that was added to the trained pipe, and of which the updates since the
+        last step have shown an entity, is predicted from now on.
 
         sgd (Optimizer): The optimizer.
         """
         super().finish_update(sgd)
-        self.cfg["untrained"] = []
+        self.cfg["untrained"] = [label for label in self.cfg["untrained"] if label not in self._shown]
+        self._shown.clear()
 
     def _gold_lattice(self, example: Example) -> Lattice:
         """What the gold annotation lets each token of the predicted doc be."""
@@ -235,8 +261,7 @@ class CRFEntityRecognizer(TrainablePipe):
         aligned = example.get_aligned_ner()
         lattice = numpy.zeros((len(words), bio.n_tags(len(self.labels))), dtype=bool)
         # Whitespace goes first: what began on it begins on the next word.
-        tags = bio.to_bio(aligned[i] for i in numpy.flatnonzero(words))
-        lattice[words] = bio.tag_lattice(tags, self.labels)
+        lattice[words] = bio.tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], self.labels)
         return lattice
 
     def _decoding_lattice(self, doc: Doc) -> Lattice:

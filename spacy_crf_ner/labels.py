@@ -139,18 +139,24 @@ def spans_to_tags(length: int, spans: Iterable[Span]) -> List[str]:
 
 
 def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> NDArray[numpy.bool_]:
-    """Which tags each token may take under partly known annotation.
+    """Which BIO tags each token may take under partly known annotation.
 
-    tags (Sequence[Optional[str]]): BIO tags as `to_bio` returns them.
+    A known token may take its own tag alone, an unknown one all; but no entity runs on into an unknown token
+    from one that BILUO says ends before it.
+
+    tags (Sequence[Optional[str]]): Tags as `to_bio` takes them.
     types (Sequence[str]): The model's entity types, in order.
-    RETURNS (ndarray): *Shape:* (len(tags), n_tags), bool. A known tag allows itself alone, an unknown one all.
-    RAISES (ValueError): A tag's type is not among the model's.
+    RETURNS (ndarray): *Shape:* (len(tags), n_tags), bool.
+    RAISES (ValueError): A tag is of no supported scheme, or its type is not among the model's.
     """
     index = {tag: i for i, tag in enumerate(bio_tags(types))}
     lattice = numpy.zeros((len(tags), len(index)), dtype=bool)
-    for row, tag in zip(lattice, tags):
+    closed = False
+    for row, given, tag in zip(lattice, tags, to_bio(tags)):
         if tag is None:
             row[:] = True
+            if closed:
+                row[2::2] = False
         elif tag in index:
             row[index[tag]] = True
         else:
@@ -158,4 +164,5 @@ def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> NDArray[
                 f"entity type {split_tag(tag)[1]!r} is not among the labels {list(types)}; "
                 "add it with add_label() or initialize the pipe with all labels"
             )
+        closed = tag is not None and given is not None and given[0] in "LU"
     return lattice

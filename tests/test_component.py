@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
-import numpy
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.tokens import Span
 from spacy.training import Example
-from thinc.api import fix_random_seed
+from thinc.api import Adam, fix_random_seed
 
 from spacy_crf_ner.component import CRFEntityRecognizer
 from tests.util import (
@@ -152,20 +150,6 @@ def test_incomplete_data() -> None:
         assert set(ents(nlp(text))) == set(mentions.items())
 
 
-def test_missing_annotation_gets_no_gradient(trained: Language) -> None:
-    pipe = get_pipe(trained, "crf_ner")
-    text, _ = TEXTS[0]
-    reference = trained.make_doc(text)
-    reference.set_ents([], outside=[reference[:2]], default="missing")
-    example = Example(trained.make_doc(text), reference)
-    loss, d = pipe.get_loss([example], pipe.predict([example.predicted]))
-    untouched = Example(trained.make_doc(text), trained.make_doc(text))
-    no_loss, d_none = pipe.get_loss([untouched], pipe.predict([untouched.predicted]))
-    assert loss > 0 and numpy.abs(d.emissions[0][:2]).sum() > 0
-    assert no_loss == 0
-    assert numpy.abs(d_none.emissions[0]).max() < 1e-9
-
-
 def test_overfitting_IO(trained: Language, tmp_path: Path) -> None:
     for text, mentions in TEXTS:
         assert set(ents(trained(text))) == set(mentions.items())
@@ -250,6 +234,24 @@ def test_an_optimizer_survives_a_resize() -> None:
     nlp.update(examples_from(nlp), sgd=sgd)
 
 
+def test_a_new_label_stays_silent_until_an_update_shows_it() -> None:
+    """Updates without annotation, with other labels alone or without tokens do not train it."""
+    nlp = overfitted()
+    pipe = get_pipe(nlp, "crf_ner")
+    pipe.add_label("NEW")
+    head = pipe.model.get_ref("output_layer").shims[0]._model
+    sgd = Adam(1e-9, use_averages=False)
+    unannotated = Example(nlp.make_doc(TEXTS[0][0]), nlp.make_doc(TEXTS[0][0]))
+    empty = Example(nlp.make_doc(""), nlp.make_doc(""))
+    for examples in ([unannotated], [empty], examples_from(nlp)):
+        nlp.update(examples, sgd=sgd)
+        head.head.output.bias.data[7:] = 100.0
+        for text, mentions in TEXTS:
+            assert set(ents(nlp(text))) == set(mentions.items())
+    nlp.update([example_from(nlp, "我在北京。", {"北京": "NEW"})], sgd=sgd)
+    assert {ent.label_ for text, _ in TEXTS for ent in nlp(text).ents} == {"NEW"}
+
+
 def test_an_untrained_label_is_not_predicted_however_its_weights_fell() -> None:
     nlp = overfitted()
     pipe = get_pipe(nlp, "crf_ner")
@@ -280,102 +282,12 @@ def test_empty_docs(trained: Language) -> None:
     get_pipe(trained, "crf_ner").model.finish_update(lambda key, weights, gradient: (weights, 0 * gradient))
 
 
-@pytest.mark.parametrize("text", ["京", "　", " \n\t　", "\u200b", "\ufeff北京"])
-def test_one_token_and_whitespace_docs(trained: Language, text: str) -> None:
-    doc = trained(text)
-    assert doc.text == text
-    assert all(not token.is_space or token.ent_iob_ == "O" for token in doc)
-    assert trained.update([example_from(trained, text, {})], sgd=NO_STEP)["crf_ner"] >= 0
-
-
-def test_whitespace_is_no_part_of_the_sequence(trained: Language) -> None:
-    """It neither ends an entity nor begins one, and the words around it are read as neighbours by the CRF."""
-    pipe = get_pipe(trained, "crf_ner")
-    doc = trained.make_doc("王　小明　在北京。")
-    plain = trained("王小明在北京。")
-    assert len(plain.ents) == 2
-    potentials = pipe.predict([plain])
-    emissions = numpy.zeros((len(doc), 7), dtype="f")
-    emissions[[0, 2, 3, 5, 6, 7, 8]] = potentials.emissions[0]
-    emissions[[1, 4], 1] = 100.0  # whatever the model thinks of the whitespace
-    potentials.emissions = [emissions]
-    pipe.set_annotations([doc], potentials)
-    assert [ent.text.replace("　", "") for ent in doc.ents] == [ent.text for ent in plain.ents]
-    assert doc.ents[0].text == "王　小明"
-
-
-def test_no_entity_runs_over_a_sentence_start(trained: Language) -> None:
-    doc = trained.make_doc(TEXTS[4][0])
-    for token in doc:
-        token.is_sent_start = token.i in (0, 1)
-    get_pipe(trained, "crf_ner")(doc)
-    assert all(ent.end <= 1 or ent.start >= 1 for ent in doc.ents)
-    assert ("广州", "LOC") in ents(doc)
-
-
 def test_nan_is_an_error_that_says_what_to_do() -> None:
     nlp = overfitted(steps=1)
     head = get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
     head.head.output.bias.data[0] = float("nan")
     with pytest.raises(ValueError, match=r"loss of component 'crf_ner' is nan.*grad_clip"):
         nlp.update(examples_from(nlp), sgd=NO_STEP)
-
-
-def test_ruler_before_ner(trained: Language) -> None:
-    """Entities that are there already stay, and the rest is marked around them."""
-    doc = trained.make_doc("张伟去了广州。")
-    ruled = Span(doc, 1, 3, label="RULED", kb_id="Q1", span_id="r1")
-    doc.set_ents([ruled], default="missing")
-    get_pipe(trained, "crf_ner")(doc)
-    assert ("伟去", "RULED") in ents(doc) and ("广州", "LOC") in ents(doc)
-    kept = doc.ents[[ent.label_ for ent in doc.ents].index("RULED")]
-    assert (kept.kb_id_, kept.id_) == ("Q1", "r1")
-
-
-def test_a_preset_entity_of_a_known_label_is_not_extended(trained: Language) -> None:
-    pipe = get_pipe(trained, "crf_ner")
-    doc = trained.make_doc("王小明在北京大学读书。")
-    doc.set_ents([Span(doc, 4, 6, label="ORG")], default="missing")
-    pipe(doc)
-    assert ("北京", "ORG") in ents(doc) and ("王小明", "PER") in ents(doc)
-    assert not any(ent.start < 6 < ent.end for ent in doc.ents)
-
-
-def test_ruler_and_ner_in_one_pipeline(trained: Language) -> None:
-    nlp = overfitted()
-    ruler: Any = nlp.add_pipe("entity_ruler", before="crf_ner")
-    ruler.add_patterns([{"label": "THING", "pattern": [{"ORTH": "天"}, {"ORTH": "气"}]}])
-    assert ents(nlp(TEXTS[2][0])) == [("天气", "THING")]
-    assert set(ents(nlp(TEXTS[0][0]))) == set(TEXTS[0][1].items())
-
-
-def test_ner_before_ruler() -> None:
-    nlp = overfitted()
-    ruler: Any = nlp.add_pipe("entity_ruler", after="crf_ner")
-    ruler.add_patterns(
-        [{"label": "THING", "pattern": [{"ORTH": "北"}]}, {"label": "THING", "pattern": [{"ORTH": "读"}]}]
-    )
-    assert ents(nlp(TEXTS[0][0])) == [("王小明", "PER"), ("北京大学", "ORG"), ("读", "THING")]
-
-
-def test_block_ner(trained: Language) -> None:
-    doc = trained.make_doc(TEXTS[0][0])
-    doc.set_ents([], blocked=[doc[4:6]], default="missing")
-    get_pipe(trained, "crf_ner")(doc)
-    assert ("王小明", "PER") in ents(doc)
-    assert all(ent.end <= 4 or ent.start >= 6 for ent in doc.ents)
-    assert [(t.ent_iob_, t.ent_type_) for t in doc[4:6]] == [("B", ""), ("B", "")]
-    assert {t.ent_iob_ for t in doc if not t.ent_type and t.i not in (4, 5)} == {"O"}
-
-
-def test_annotation_of_another_tokenization_is_aligned(trained: Language) -> None:
-    """Gold words over predicted characters: aligned entities are learnt, the rest is missing, not O."""
-    reference = spacy.blank("en").make_doc("北京大学 很 大")
-    reference.set_ents([Span(reference, 0, 1, label="ORG")])
-    predicted = trained.make_doc("北京大学 很 大")
-    assert len(predicted) != len(reference)
-    pipe = get_pipe(trained, "crf_ner")
-    assert pipe._gold_lattice(Example(predicted, reference)).argmax(axis=1).tolist() == [3, 4, 4, 4, 0, 0]
 
 
 def test_frozen_while_another_pipe_trains() -> None:
@@ -388,6 +300,32 @@ def test_frozen_while_another_pipe_trains() -> None:
         sgd = nlp.initialize(get_examples=lambda: [example])
         nlp.update([example], sgd=sgd)
     assert get_pipe(nlp, "crf_ner").model.to_bytes() == before
+
+
+def test_an_uninitialized_pipe_can_be_saved() -> None:
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    loaded = spacy.blank("zh", config=nlp.config).from_bytes(nlp.to_bytes())
+    loaded.initialize(get_examples=lambda: examples_from(loaded))
+    assert get_pipe(loaded, "crf_ner").labels == ("LOC", "ORG", "PER")
+
+
+@pytest.mark.parametrize("labels", ["LOC", {"LOC": 1}, ["LOC", ""], ["LOC", 1]])
+def test_initialize_refuses_labels_that_are_no_list_of_types(labels: Any) -> None:
+    nlp = spacy.blank("zh")
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    with pytest.raises(ValueError, match="labels must be"):
+        pipe.initialize(lambda: examples_from(nlp), nlp=nlp, labels=labels)
+
+
+def test_initialize_again_frees_labels_added_in_between() -> None:
+    nlp = overfitted(steps=1)
+    pipe = get_pipe(nlp, "crf_ner")
+    pipe.add_label("NEW")
+    nlp.initialize(get_examples=lambda: examples_from(nlp))
+    head = pipe.model.get_ref("output_layer").shims[0]._model
+    head.head.output.bias.data[2 * pipe.labels.index("NEW") + 1] = 100.0
+    assert {ent.label_ for ent in nlp(TEXTS[0][0]).ents} == {"NEW"}
 
 
 @pytest.mark.slow

@@ -43,13 +43,12 @@ def test_biluo_input_becomes_the_same_bio(sequence: Tuple[int, List[Span]]) -> N
 
 @given(st.lists(st.sampled_from([*labels.bio_tags(TYPES), "L-ORG", "U-ORG", None])))
 def test_any_input_becomes_a_sequence_that_the_constraints_allow(tags: List[Optional[str]]) -> None:
-    bio = labels.to_bio(tags)
-    lattice = labels.tag_lattice(bio, TYPES)
+    lattice = labels.tag_lattice(tags, TYPES)
     starts, steps = labels.legal_starts(len(TYPES)), labels.legal_transitions(len(TYPES))
     reachable = numpy.ones(len(starts), dtype=bool)
     for i, row in enumerate(lattice):
         reachable = row & (starts if i == 0 else steps[reachable].any(axis=0))
-        assert reachable.any(), (tags, bio)
+        assert reachable.any(), tags
 
 
 @pytest.mark.parametrize(
@@ -115,3 +114,11 @@ def test_tag_lattice_frees_unknown_tokens_and_refuses_unknown_types() -> None:
     assert lattice.tolist() == [[False, True, False], [True, True, True], [True, False, False]]
     with pytest.raises(ValueError, match="'GPE' is not among the labels"):
         labels.tag_lattice(["B-GPE"], ["LOC"])
+
+
+def test_tag_lattice_ends_an_entity_where_biluo_says_so() -> None:
+    """After L- and U- the next token begins something new, also where nothing is known of it."""
+    new, any_tag = [True, True, False], [True, True, True]
+    assert labels.tag_lattice(["B-LOC", "L-LOC", None, None], ["LOC"])[2:].tolist() == [new, any_tag]
+    assert labels.tag_lattice(["U-LOC", None], ["LOC"])[1].tolist() == new
+    assert labels.tag_lattice(["B-LOC", "I-LOC", None], ["LOC"])[2].tolist() == any_tag

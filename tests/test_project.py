@@ -54,7 +54,7 @@ def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
 
 @pytest.mark.slow
 def test_the_workflow_all_runs_with_two_steps(project: Path) -> None:
-    run(project, "all", ".", "--vars.train_args", TWO_STEPS)
+    run(project, "all", ".", "--vars.train_args", f" {TWO_STEPS}")
     check_outputs(project, "sample", 40)
 
 
@@ -66,7 +66,7 @@ def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(project: Path
     save_tiny_bert(project / "tiny", texts, dropout=0.1)
     on_cpu = "--paths.encoder tiny --system.mixed_precision false --system.gpu_allocator null"
     data.rename(project / "assets" / "real")
-    run(project, "msra", ".", "--vars.msra", "assets/real", "--vars.msra_args", f"{on_cpu} {TWO_STEPS}")
+    run(project, "msra", ".", "--vars.msra", "assets/real", "--vars.msra_args", f" {on_cpu} {TWO_STEPS}")
     check_outputs(project, "msra", 40)
     assert spacy.load(project / "training" / "msra" / "model-best").pipe_names == ["transformer", "crf_ner"]
 

@@ -7,7 +7,7 @@ tokenizer cuts characters, as spaCy's does for Chinese; other tokens are looked 
 
 import unicodedata
 from functools import lru_cache
-from typing import Callable, List, Tuple, cast
+from typing import Callable, List, Optional, Tuple, cast
 
 import numpy
 from spacy.attrs import ORTH
@@ -50,10 +50,29 @@ def CharEmbed(
     if include_static_vectors:
         vectors = StaticVectors(static_width)
         del vectors.attrs["dropout_rate"]  # its own dropout would drop the same columns for all tokens of a batch
-        embedded = concatenate(embedded, chain(vectors, Dropout()))
+        embedded = concatenate(embedded, chain(require_vectors(), vectors, Dropout()))
     model: Model[List[Doc], List[Floats2d]] = chain(fold_docs(), embedded, ragged2list())
     model.set_dim("nO", char_width + 2 * bigram_width + include_static_vectors * static_width)
     return model
+
+
+def require_vectors() -> Model[List[Doc], List[Doc]]:
+    """A layer that changes nothing, and refuses to be initialized for a vocabulary without vectors."""
+    return Model("require_vectors", _pass_on, init=_check_vectors)
+
+
+def _pass_on(model: Model[List[Doc], List[Doc]], docs: List[Doc], is_train: bool) -> Tuple[List[Doc], Callable]:
+    return docs, lambda d_docs: d_docs
+
+
+def _check_vectors(
+    model: Model[List[Doc], List[Doc]], X: Optional[List[Doc]] = None, Y: Optional[List[Doc]] = None
+) -> None:
+    if X and not X[0].vocab.vectors_length:
+        raise ValueError(
+            "include_static_vectors = true, but the pipeline has no vectors: name some in [initialize] vectors "
+            "(--paths.vectors in configs/char_bilstm.cfg), as `spacy init vectors` writes them"
+        )
 
 
 def row_dropout() -> Model[Floats2d, Floats2d]:

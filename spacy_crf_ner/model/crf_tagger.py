@@ -18,37 +18,39 @@ from spacy_crf_ner.torch_modules.tagger_head import HeadSpec, TaggerHead
 
 def CRFTagger(
     tok2vec: Model[List[Doc], List[Floats2d]],
-    lstm_width: int = 512,
+    lstm_width: int = 256,
     lstm_depth: int = 1,
     attention_heads: int = 4,
     attention_window: int = 128,
     max_padded_tokens: int = 8192,
     mixed_precision: bool = False,
     grad_scaler_config: Optional[Dict[str, Any]] = None,
-    nO: Optional[int] = None,
 ) -> Model[List[Doc], Potentials]:
     """Build a BiLSTM-attention-CRF tagger over token vectors.
 
-    The head is built at `initialize`, when the width of the vectors and the number of tags are known.
+    The head is built at `initialize`, when the width of the vectors is known, for as many BIO tags as the dim nO
+    of the ref "output_layer" says.
 
     tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) a doc.
     lstm_width (int): Width of the BiLSTM's output, both directions together; must be even.
     lstm_depth (int): Layers of the BiLSTM; 0 leaves it out.
     attention_heads (int): Heads of the self-attention; 0 leaves it out. Must divide the width before it.
     attention_window (int): How many tokens to either side a token attends to.
-    max_padded_tokens (int): The most tokens that are padded together, which bounds memory.
-    mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are.
+    max_padded_tokens (int): The most tokens that are padded together, which bounds memory. The one setting that
+        a loaded model takes from its config: the others are saved with the weights that they shaped.
+    mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are. A loaded
+        model runs in full precision on a CPU.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler` for mixed precision.
-    nO (Optional[int]): Number of BIO tags; the component sets it from its labels.
     RAISES (ValueError): At `initialize`: the sizes do not fit together, or mixed precision on a CPU.
     RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
     """
-    scaler = PyTorchGradScaler(mixed_precision, **(grad_scaler_config or {}))
+    on_gpu = get_torch_default_device().type != "cpu"
     head: Model[List[Floats2d], Potentials] = Model(
         "crf_head",
         forward,
         init=partial(
             _init,
+            mixed_precision=mixed_precision,
             lstm_width=lstm_width,
             lstm_depth=lstm_depth,
             attention_heads=attention_heads,
@@ -56,8 +58,16 @@ def CRFTagger(
             max_padded_tokens=max_padded_tokens,
         ),
         attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs, "dropout_rate": 0.0},
-        dims={"nI": None, "nO": nO},
-        shims=[_shim(None, mixed_precision, scaler)],
+        dims={"nI": None, "nO": None},
+        shims=[
+            PyTorchShim(
+                None,
+                mixed_precision=mixed_precision and on_gpu,
+                grad_scaler=PyTorchGradScaler(mixed_precision and on_gpu, **(grad_scaler_config or {})),
+                serialize_model=_serialize,
+                deserialize_model=partial(_deserialize, max_padded_tokens),
+            )
+        ],
     )
     model: Model[List[Doc], Potentials] = chain(tok2vec, head)
     model.set_ref("tok2vec", tok2vec)
@@ -66,25 +76,17 @@ def CRFTagger(
     return model
 
 
-def _shim(head: Optional[TaggerHead], mixed_precision: bool, scaler: PyTorchGradScaler) -> PyTorchShim:
-    return PyTorchShim(
-        head,
-        mixed_precision=mixed_precision,
-        grad_scaler=scaler,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
-
-
 def _init(
     model: Model[List[Floats2d], Potentials],
     X: Optional[List[Floats2d]] = None,
     Y: Optional[Potentials] = None,
+    *,
+    mixed_precision: bool,
     **shape: int,
 ) -> None:
     """Build the torch head for the width of `X` and the tags of the dim nO."""
     device = get_torch_default_device()
-    if cast(PyTorchShim, model.shims[0])._mixed_precision and device.type == "cpu":
+    if mixed_precision and device.type == "cpu":
         raise ValueError(
             "mixed_precision = true needs a GPU to train on: choose one with --gpu-id, or set mixed_precision = "
             "false (in configs/roberta.cfg, for all models at once: --system.mixed_precision false)"
@@ -106,8 +108,13 @@ def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
         raise ValueError(f"the model has {head.get_dim('nO')} tags and cannot shrink to {new_nO}")
     old = cast(PyTorchShim, head.shims[0])
     if old._model is not None:
-        grown = old._model.grown((new_nO - 1) // 2)
-        head.shims[0] = _shim(grown, old._mixed_precision, old._grad_scaler)
+        head.shims[0] = PyTorchShim(
+            old._model.grown((new_nO - 1) // 2),
+            mixed_precision=old._mixed_precision,
+            grad_scaler=old._grad_scaler,
+            serialize_model=old._serialize_model,
+            deserialize_model=old._deserialize_model,
+        )
     for node in (head, model):
         node.set_dim("nO", new_nO, force=True)
 
@@ -144,16 +151,22 @@ def _convert_outputs(
     return Potentials(model.ops.unflatten(emissions, lengths), start, transitions, end), backprop  # type: ignore
 
 
-def _serialize(head: TaggerHead) -> bytes:
-    """Spec and weights, so that loading needs nothing else."""
+def _serialize(head: Optional[TaggerHead]) -> bytes:
+    """Spec and weights, so that loading needs nothing else; nothing for a head that is not built yet."""
+    if head is None:
+        return b""
     state = BytesIO()
     torch.save(head.state_dict(), state)
     return srsly.msgpack_dumps({"spec": asdict(head.spec), "state": state.getvalue()})
 
 
-def _deserialize(_: Optional[TaggerHead], data: bytes, device: torch.device) -> TaggerHead:
+def _deserialize(
+    max_padded_tokens: int, _: Optional[TaggerHead], data: bytes, device: torch.device
+) -> Optional[TaggerHead]:
     """Build the head anew; a missing, unknown or misshapen weight is torch's error."""
+    if not data:
+        return None
     saved = srsly.msgpack_loads(data)
-    head = TaggerHead(HeadSpec(**saved["spec"]))
+    head = TaggerHead(HeadSpec(**{**saved["spec"], "max_padded_tokens": max_padded_tokens}))
     head.load_state_dict(torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True))
     return head.to(device)

@@ -18,8 +18,9 @@ Lattice = NDArray[numpy.bool_]
 """*Shape:* (n_tokens, n_tags): which tags each token may take. A row without any True takes its token out of
 the sequence: the token before and the token after are then neighbours."""
 
-MAX_PADDED_TOKENS = 16384
-"""The most tokens, padding counted, that one recursion over a bucket of sequences holds at a time."""
+MAX_CELLS = 2**22
+"""The most (token, tag, tag) cells, padding counted, that one recursion over a bucket of sequences goes through;
+training holds a few float64 numbers for each."""
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Potentials:
     transitions (Floats2d): *Shape:* (n_tags, n_tags); ``[i, j]`` is the step from tag i to tag j.
     end (Floats1d): *Shape:* (n_tags,).
 
-    What the BIO scheme forbids stands as `crf.FORBIDDEN` in `start` and `transitions`.
+    In the potentials of a model, what BIO forbids stands as `crf.FORBIDDEN` in `start` and `transitions`.
     """
 
     emissions: List[Floats2d]
@@ -85,10 +86,13 @@ def best_tags(ops: Ops, potentials: Potentials, lattices: Sequence[Lattice]) -> 
     lattices (Sequence[Lattice]): What each doc's tokens may be.
     RETURNS (List[ndarray]): *Shape:* (n_tokens,), int64, a doc; tag 0 (O) for a token that its lattice takes
         out of the sequence.
+    RAISES (ValueError): An emission is not a finite number.
     """
     lengths = [len(emission) for emission in potentials.emissions]
     tags = [numpy.zeros(length, dtype="int64") for length in lengths]
     flat = xp2torch(_flat(ops, potentials))
+    if not torch.isfinite(flat).all():
+        raise ValueError("the model's scores are not finite numbers: its training diverged; train it anew")
     start, transitions, end = (
         xp2torch(array) for array in (potentials.start, potentials.transitions, potentials.end)
     )
@@ -129,6 +133,6 @@ def _buckets(
             lattice = lattice[words]
         sequences.append(emission)
         allowed.append(torch.from_numpy(lattice))
-    for bucket, emissions, sizes in padded_buckets(sequences, MAX_PADDED_TOKENS):
+    for bucket, emissions, sizes in padded_buckets(sequences, MAX_CELLS // flat.shape[1] ** 2):
         padded = pad_sequence([allowed[i] for i in bucket]).to(flat.device)
         yield bucket, emissions, padded, length_mask(sizes, flat.device)

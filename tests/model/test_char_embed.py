@@ -6,7 +6,7 @@ import spacy
 from spacy.language import Language
 from thinc.api import Model, set_dropout_rate
 
-from spacy_crf_ner.model.char_embed import CharEmbed, char_bigrams, fold_docs, fold_width
+from spacy_crf_ner.model.char_embed import CharEmbed, char_bigrams, fold_docs, fold_width, row_dropout
 from tests.util import SMALL_MODEL, TEXTS, ents, examples_from, optimizer
 
 
@@ -72,16 +72,40 @@ def test_static_vectors_are_looked_up_by_the_folded_character(nlp: Language) -> 
     assert (static[0] != static[1]).any()
 
 
-def test_dropout_follows_the_training(nlp: Language) -> None:
-    model = built(nlp, char_width=64)
-    docs = [nlp.make_doc("北京" * 20)]
+@pytest.mark.parametrize("parts", [slice(0, 64), slice(64, 128)], ids=["characters", "static vectors"])
+def test_dropout_drops_single_cells(nlp: Language, parts: slice) -> None:
+    nlp.vocab.reset_vectors(width=5)
+    ones: Any = numpy.ones(5, dtype="f")
+    for char in "北京":
+        nlp.vocab.set_vector(char, ones)
+    model = built(nlp, char_width=64, bigram_width=0, include_static_vectors=True, static_width=64)
+    docs = [nlp.make_doc("北京" * 50)]
     set_dropout_rate(model, 0.5)
-    dropped, _ = model.begin_update(docs)
-    share = (dropped[0] == 0).mean()
-    assert 0.4 < share < 0.6
-    # Cell by cell, and not one mask for all tokens.
-    assert not ((dropped[0] == 0).all(axis=0) | (dropped[0] != 0).all(axis=0)).all()
+    dropped = model.begin_update(docs)[0][0][:, parts] == 0
+    assert 0.45 < dropped.mean() < 0.55
+    # Cell by cell, and not one mask for all tokens or for all columns.
+    assert (dropped.mean(axis=0) > 0.2).all() and (dropped.mean(axis=0) < 0.8).all()
+    assert (dropped.mean(axis=1) > 0.2).all() and (dropped.mean(axis=1) < 0.8).all()
     assert (model.predict(docs)[0] != 0).all()
+
+
+def test_bigrams_are_dropped_whole_and_so_are_their_gradients(nlp: Language) -> None:
+    model = built(nlp, bigram_width=16)
+    set_dropout_rate(model, 0.5)
+    (dropped,), _ = model.begin_update([nlp.make_doc("北京" * 50)])
+    for table in (dropped[:, 8:24], dropped[:, 24:40]):
+        rows = (table == 0).mean(axis=1)
+        assert set(rows.tolist()) == {0.0, 1.0} and 0.3 < rows.mean() < 0.7
+    layer = row_dropout()
+    set_dropout_rate(layer, 0.5)
+    X: Any = numpy.ones((100, 3), dtype="f")
+    Y, backprop = layer.begin_update(X)
+    assert (backprop(X) == Y).all() and set(Y.ravel().tolist()) == {0.0, 2.0}
+
+
+def test_static_vectors_without_vectors_are_refused(nlp: Language) -> None:
+    with pytest.raises(ValueError, match="no vectors: name some in"):
+        built(nlp, include_static_vectors=True)
 
 
 def test_vectors_come_through_initialize(nlp: Language) -> None:

@@ -15,6 +15,7 @@ from spacy_crf_ner.labels import bio_tags, spans_to_tags, tag_lattice
 from spacy_crf_ner.model.char_embed import CharEmbed
 from spacy_crf_ner.model.crf_tagger import CRFTagger
 from spacy_crf_ner.model.potentials import Potentials, best_tags, negative_log_likelihood
+from spacy_crf_ner.torch_modules import crf
 from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
 from tests.tiny_encoder import LISTENER, save_tiny_bert, transformer_config
 from tests.util import (
@@ -220,7 +221,9 @@ def test_frozen_listener(bert: Language) -> None:
 def small_tagger(tags: int = 7, **changes: Any) -> Model[List[Doc], Potentials]:
     settings = {key: value for key, value in SMALL_MODEL.items() if key not in ("@architectures", "tok2vec")}
     tok2vec = CharEmbed(char_width=16, char_rows=50, bigram_width=4, bigram_rows=50)
-    return CRFTagger(tok2vec, **{**settings, **changes}, nO=tags)
+    model = CRFTagger(tok2vec, **{**settings, **changes})
+    model.get_ref("output_layer").set_dim("nO", tags)
+    return model
 
 
 @pytest.fixture
@@ -278,7 +281,10 @@ def test_training_dropout_reaches_the_torch_head(docs: List[Doc]) -> None:
 def test_a_model_loads_without_being_initialized(docs: List[Doc]) -> None:
     model = small_tagger()
     model.initialize(X=docs)
-    loaded = small_tagger().from_bytes(model.to_bytes())
+    loaded = small_tagger(7, max_padded_tokens=99).from_bytes(model.to_bytes())
+    assert (
+        loaded.get_ref("output_layer").shims[0]._model.spec.max_padded_tokens == 99
+    )  # a loaded model's to choose
     for ours, theirs in zip(model.predict(docs).emissions, loaded.predict(docs).emissions):
         assert (ours == theirs).all()
 
@@ -325,3 +331,40 @@ def test_the_architecture_is_found_by_its_registered_name() -> None:
 def test_mixed_precision_without_a_gpu_is_refused_before_training(docs: List[Doc]) -> None:
     with pytest.raises(ValueError, match="mixed_precision = true needs a GPU"):
         small_tagger(mixed_precision=True).initialize(X=docs)
+
+
+def test_the_head_works_within_its_budget_and_so_does_the_crf(
+    docs: List[Doc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budgets change what is held at a time, and no result."""
+    model = small_tagger(max_padded_tokens=10)
+    model.initialize(X=docs)
+    head = model.get_ref("output_layer").shims[0]._model
+    sizes: List[int] = []
+    head.head.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0][..., 0].numel()))
+    potentials = model.predict(docs)
+    assert sizes == [10, 7, 1]
+    lattices = [tag_lattice(["O"] * len(doc), ["LOC", "ORG", "PER"]) for doc in docs]
+    loss, d = negative_log_likelihood(model.ops, potentials, lattices)
+    rows: List[int] = []
+    log_partition = crf.log_partition
+
+    def counted(emissions: Tensor, *rest: Tensor) -> Tensor:
+        rows.append(emissions.shape[1])
+        return log_partition(emissions, *rest)
+
+    monkeypatch.setattr(crf, "log_partition", counted)
+    monkeypatch.setattr("spacy_crf_ner.model.potentials.MAX_CELLS", 49)
+    loss_alone, d_alone = negative_log_likelihood(model.ops, potentials, lattices)
+    assert rows == [1, 1, 1]
+    assert loss_alone == pytest.approx(loss)
+    assert abs(d_alone.transitions - d.transitions).max() < 1e-5
+
+
+def test_scores_that_are_not_finite_are_refused_at_prediction(docs: List[Doc]) -> None:
+    model = small_tagger()
+    model.initialize(X=docs)
+    potentials = model.predict(docs)
+    potentials.emissions[3][0, 0] = numpy.nan
+    with pytest.raises(ValueError, match="not finite"):
+        best_tags(model.ops, potentials, [numpy.ones((len(doc), 7), dtype=bool) for doc in docs])

@@ -101,3 +101,12 @@ def test_attention_refuses_what_does_not_fit(width: int, heads: int, window: int
 def test_an_odd_lstm_width_is_refused() -> None:
     with pytest.raises(ValueError, match="lstm_width = 7 is odd"):
         BiLSTMAttention(6, 5, lstm_width=7, lstm_depth=1, attention_heads=0, attention_window=3)
+
+
+def test_attention_has_a_residual() -> None:
+    """With nothing attended to, LayerNorm of the input is left."""
+    attention = WindowedSelfAttention(8, 2, 3)
+    nn.init.zeros_(attention.merge.weight)
+    nn.init.zeros_(attention.merge.bias)
+    x = torch.randn(5, 2, 8)
+    torch.testing.assert_close(attention(x, torch.ones(5, 2, dtype=torch.bool)), F.layer_norm(x, (8,)))

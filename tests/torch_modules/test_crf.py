@@ -183,3 +183,21 @@ def test_float32_input_keeps_float64_accuracy() -> None:
     exact = crf.log_partition(*each(Tensor.double, each(Tensor.float, potentials)), mask)
     ours = crf.log_partition(*each(Tensor.float, potentials), mask)
     torch.testing.assert_close(ours, exact, atol=1e-9, rtol=1e-12)
+
+
+def test_the_best_path_of_a_long_text_is_exact_in_float32() -> None:
+    """A score that grows with the text must not swallow the differences between tags."""
+    emissions, start, transitions, end = each(Tensor.float, random_potentials(8, 5000, 2, 7))
+    potentials = (emissions + 8, start, transitions, end)
+    mask = torch.ones(5000, 2, dtype=torch.bool)
+    assert torch.equal(crf.viterbi(*potentials, mask), crf.viterbi(*each(Tensor.double, potentials), mask))
+
+
+def test_potentials_handed_out_do_not_change_with_a_step() -> None:
+    module = bio_crf(2)
+    handed_out = [x.detach() for x in module.constrained()]
+    before = [x.clone() for x in handed_out]
+    for parameter in module.parameters():
+        parameter.data += 1
+    for x, y in zip(handed_out, before):
+        assert torch.equal(x, y)
