@@ -93,10 +93,10 @@ def test_every_script_and_config_stands_in_deps() -> None:
     assert used["train"] and used["sample"] and used["all-on-msra"]
 
 
-def test_an_overfitting_config_can_be_filled_from_the_defaults() -> None:
+def test_a_partial_config_is_filled_from_the_defaults() -> None:
     """A user's partial config needs nothing of this package's beyond the factory's name."""
     config = util.load_config_from_str(
-        '[nlp]\nlang = "en"\npipeline = ["crf_ner"]\n[components.crf_ner]\nfactory = "crf_ner"\n'
+        '[nlp]\nlang = "en"\npipeline = ["crf_ner"]\n[components]\n[components.crf_ner]\nfactory = "crf_ner"\n'
     )
     nlp = util.load_model_from_config(config, auto_fill=True)
     assert nlp.config["components"]["crf_ner"]["model"]["@architectures"] == "spacy-crf-ner.CRFTagger.v1"
