@@ -41,8 +41,8 @@ def CRFTagger(
     mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are. A loaded
         model runs in full precision on a CPU.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler` for mixed precision.
-    RAISES (ValueError): At `initialize`: the sizes do not fit together, or mixed precision on a CPU.
     RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
+    RAISES (ValueError): At `initialize`: the sizes do not fit together, or mixed precision on a CPU.
     """
     on_gpu = get_torch_default_device().type != "cpu"
     head: Model[List[Floats2d], Potentials] = Model(
