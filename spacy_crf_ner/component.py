@@ -106,7 +106,7 @@ class CRFEntityRecognizer(TrainablePipe):
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
 
-        What a trained pipe predicts stays the same until an update has shown it an entity of the new type.
+        That alone changes no prediction. The new type is predicted once an update has shown an entity of it.
 
         label (str): The entity type.
         RETURNS (int): 0 if the label is there already, otherwise 1.

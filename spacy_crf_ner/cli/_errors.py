@@ -1,5 +1,6 @@
-"""How a command tells its user that it cannot go on."""
+"""How a command tells its user that it cannot go on, and how it ends when it is told to."""
 
+import signal
 import sys
 from contextlib import contextmanager
 from typing import Iterator
@@ -17,3 +18,20 @@ def one_line_errors() -> Iterator[None]:
         # Not through wasabi, which writes to stdout: one line that other tools can parse.
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def orderly_termination() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as an interrupt does, so that temporary files are removed.
+
+    RAISES (SystemExit): The signal came; the status is 143, as if it had killed the process.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""`python -m spacy crf check`: what `spacy debug data` tells of `ner`, told of any NER data."""
+"""`python -m spacy crf check`: in place of `spacy debug data`, which looks for a factory called `ner`."""
 
 from pathlib import Path
 from typing import Annotated, Optional, Sequence
@@ -73,7 +73,7 @@ def _print_unseen(msg: Printer, splits: Sequence[SplitStats]) -> None:
         if not split.entities:
             continue
         unseen = split.unseen(train)
-        counts = [*((label, split.types[label], n) for label, n in unseen.items())]
+        counts = [(label, split.types[label], n) for label, n in unseen.items()]
         counts.append(("all", split.entities, sum(unseen.values())))
         msg.table(
             [(label, total, n, f"{100 * n / total:.1f}") for label, total, n in counts],

@@ -10,7 +10,7 @@ from typer import echo
 from wasabi import msg
 
 from spacy_crf_ner.cli._app import app
-from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.formats.bio import REPAIRS
 from spacy_crf_ner.formats.convert import N_DOCS_PER_FILE, ConversionSummary, convert
 
@@ -40,12 +40,20 @@ def convert_cli(
 
     Bad input stops with `FILE:LINE: what it is; what to do` and leaves no output behind.
     """
-    total = input_path.stat().st_size if input_path.is_file() else None
     # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
     columns, lines = get_terminal_size()
     with (
         one_line_errors(),
-        tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False, ncols=columns, nrows=lines) as bar,
+        orderly_termination(),
+        tqdm(
+            total=_size(input_path),
+            unit="B",
+            unit_scale=True,
+            disable=None,
+            leave=False,
+            ncols=columns,
+            nrows=lines,
+        ) as bar,
     ):
         summary = convert(
             input_path,
@@ -57,10 +65,18 @@ def convert_cli(
         )
     msg.table(summary_rows(summary), header=("Count", input_path.name), divider=True, aligns=("l", "r"))
     if summary.own_boundaries:
-        what = f"an entity begins or ends inside a token of the {lang!r} tokenizer"
+        what = f"the {lang!r} tokenizer changes the text, or makes a token that an entity begins or ends inside"
         mend = f"it and {summary.own_boundaries - 1:,} more sentences keep the file's token boundaries"
         echo(f"{input_path}:{summary.first_own}: {what}; {mend}", err=True)
     msg.good(f"Wrote {summary.sentences:,} docs in {summary.files:,} file(s): {output}")
+
+
+def _size(path: Path) -> Optional[int]:
+    """The file's size in bytes; None where the reader will say what is wrong with it."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def summary_rows(summary: ConversionSummary) -> List[Tuple[str, str]]:

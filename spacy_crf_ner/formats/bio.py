@@ -151,9 +151,9 @@ def _quote(text: str) -> str:
 
 
 def _raise_unreadable(path: Path, error: OSError) -> NoReturn:
-    if path.is_dir():
+    if isinstance(error, IsADirectoryError):
         raise FormatError(path, "is a directory", "give one file") from None
-    if not path.exists():
+    if isinstance(error, FileNotFoundError):
         raise FormatError(path, "no such file", "check the path") from None
     what = f"cannot be read ({error.strerror})"
     raise FormatError(path, what, "check that it is a file that you may read") from None

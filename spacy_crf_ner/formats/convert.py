@@ -64,12 +64,12 @@ def convert(
     """Convert a BIO file to DocBin. The same input gives the same bytes.
 
     Everything is written beside the output and moved there at the end; on an error or an interrupt nothing of
-    it stays, and what the output held before is untouched.
+    it stays, and what the output held before is untouched. Only a process that is killed outright cannot clean up.
 
     input_path (Union[str, Path]): The BIO file.
     output (Union[str, Path]): A path that ends in ".spacy" becomes one file, which takes memory in proportion
         to its size. Any other becomes a directory of files ``NAME-00000.spacy``, in order, in constant
-        memory; one that is there already is replaced if it holds nothing but ".spacy" files.
+        memory. In a directory that is there already, and holds nothing but ".spacy" files, they are replaced.
     lang (str): The language whose blank pipeline tokenizes.
     n_docs_per_file (Optional[int]): Docs in each file of a directory, 5,000 by default.
     repair (bool): Mend what `read_bio` can mend.
@@ -96,7 +96,7 @@ def convert(
         # Links are followed, so that a link to a directory stays one.
         target = output.resolve()
         # On the target's own file system, and nothing to clean up but itself.
-        ancestor = next(parent for parent in target.parents if parent.exists())
+        ancestor = next(path for path in (target, *target.parents) if path.is_dir())
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=ancestor) as scratch:
             made = Path(scratch) / target.name
             size = None if single else n_docs_per_file or N_DOCS_PER_FILE
@@ -185,13 +185,21 @@ def _write(bins: Iterator[DocBin], made: Path, single: bool, output: Path) -> in
 
 
 def _move(made: Path, target: Path, previous: Path) -> None:
+    """Put what was made in place. A directory that is there already stays itself, and its files are exchanged."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
         made.replace(target)
         return
-    target.rename(previous)
+    previous.mkdir()
     try:
-        made.rename(target)
+        _move_files(target, previous)
+        _move_files(made, target)
     except BaseException:
-        previous.rename(target)
+        _move_files(target, made)
+        _move_files(previous, target)
         raise
+
+
+def _move_files(source: Path, target: Path) -> None:
+    for path in sorted(source.glob(f"*{SUFFIX}")):
+        path.rename(target / path.name)

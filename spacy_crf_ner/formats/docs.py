@@ -16,7 +16,7 @@ class Boundaries(Enum):
 
     SHARED = "the tokenizer's, equal to the file's"
     TOKENIZER = "the tokenizer's"
-    FILE = "the file's: an entity begins or ends inside a token of the tokenizer"
+    FILE = "the file's: the tokenizer changes the text, or makes a token that an entity begins or ends inside"
 
 
 def sentence_to_doc(nlp: Language, sentence: Sentence) -> Tuple[Doc, Boundaries]:

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import List, Tuple
 
 import pytest
@@ -68,6 +69,23 @@ def test_command_line_stops_at_bad_input(bio: Path, tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith(f"{bio}:10: not UTF-8")
     assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_termination_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The input is a pipe that never ends, so that the command is at work when the signal comes."""
+    pipe = tmp_path / "in.bio"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "spacy", "crf", "convert", str(pipe), str(tmp_path / "out"), "-n", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pipe.open("wb", buffering=0) as writer:
+        writer.write("中 B-LOC\n\n国 O\n\n".encode() * 3500)  # as much as a pipe holds, and more than a batch
+        deadline = monotonic() + 60
+        while not any(tmp_path.glob(".out-*/out/*.spacy")):
+            assert process.poll() is None and monotonic() < deadline
+        process.terminate()
+        assert process.wait(timeout=60) == 143
     assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]
 
 

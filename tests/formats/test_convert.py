@@ -141,7 +141,7 @@ def test_previous_output_survives_an_interrupt(
     real_rename = Path.rename
 
     def rename(self: Path, target: Path) -> Path:
-        if target.name == output and self.name == output:
+        if tmp_path / output in (target, target.parent) and self.parent.name != "previous":
             raise error
         return real_rename(self, target)
 
@@ -261,3 +261,26 @@ def test_repair_is_needed_for_the_45k_copy(data_dir: Path, tmp_path: Path) -> No
         convert(path, tmp_path / "out")
     assert caught.value.line == first
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_language_joins_and_cuts_as_it_writes(tmp_path: Path) -> None:
+    path = tmp_path / "in.bio"
+    path.write_text("I O\nlive O\nin O\nNew B-LOC\nYork I-LOC\n. O\n", encoding="utf8")
+    summary = convert(path, tmp_path / "out", lang="en")
+    (doc,) = DocBin().from_disk(tmp_path / "out" / "out-00000.spacy").get_docs(spacy.blank("en").vocab)
+    assert doc.text == "I live in New York ."
+    assert [token.text for token in doc] == ["I", "live", "in", "New", "York", "."]
+    assert [(ent.text, ent.label_) for ent in doc.ents] == [("New York", "LOC")]
+    assert (summary.retokenised, summary.own_boundaries) == (0, 0)
+
+
+def test_an_existing_directory_stays_itself(tmp_path: Path, bio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a mount point, or the one that the user stands in."""
+    out = tmp_path / "out"
+    out.mkdir(mode=0o750)
+    (out / "old.spacy").write_bytes(b"")
+    before = out.stat()
+    monkeypatch.chdir(out)
+    convert(bio, ".")
+    assert [path.name for path in Path.cwd().iterdir()] == ["out-00000.spacy"]
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
