@@ -1,5 +1,6 @@
 """The project as a user runs it: in a copy, with its own commands."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_configs_pass_spacys_own_check(name: str, capsys: pytest.CaptureFixture[
 
 
 def config_files(script: str) -> List[str]:
-    return [word for word in script.split() if word.startswith(("scripts/", "configs/"))]
+    return [word for word in shlex.split(script) if word.startswith(("scripts/", "configs/"))]
 
 
 def test_every_script_and_config_stands_in_deps() -> None:
