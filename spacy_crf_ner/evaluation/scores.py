@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional
 
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
 from spacy.scorer import Scorer, get_ner_prf
 from spacy.training import Example
 
@@ -81,6 +79,10 @@ def score(examples: List[Example], *, speed: float = 0.0) -> Scores:
     RETURNS (Scores): The scores.
     RAISES (ValueError): A prediction's text differs from the gold text.
     """
+    # Not at the top: it brings scikit-learn, and every `python -m spacy` command imports this module.
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+
     comparisons = [compare(example) for example in examples]
     spacy_scores = {**get_ner_prf(examples), "token_acc": Scorer.score_tokenization(examples)["token_acc"]}
     gold: List[List[str]] = []
