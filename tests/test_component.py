@@ -17,11 +17,13 @@ from tests.util import (
     NO_STEP,
     SMALL_MODEL,
     TEXTS,
+    assert_learnt,
     entity_offsets,
     ents,
     example_from,
     examples_from,
     get_pipe,
+    head_of,
     optimizer,
     overfitted,
 )
@@ -146,13 +148,11 @@ def test_incomplete_data() -> None:
     sgd = optimizer()
     for _ in range(40):
         nlp.update(examples, sgd=sgd)
-    for text, mentions in TEXTS:
-        assert set(ents(nlp(text))) == set(mentions.items())
+    assert_learnt(nlp)
 
 
 def test_overfitting_IO(trained: Language, tmp_path: Path) -> None:
-    for text, mentions in TEXTS:
-        assert set(ents(trained(text))) == set(mentions.items())
+    assert_learnt(trained)
     # Pipe and call agree, whatever the batch.
     texts = [text for text, _ in TEXTS] + ["", "京", "在" * 40]
     expected = [ents(trained(text)) for text in texts]
@@ -192,7 +192,7 @@ def test_a_saved_pipeline_predicts_the_same_in_a_new_process(trained: Language, 
 def test_loading_refuses_weights_that_do_not_fit(trained: Language) -> None:
     """A missing or misshapen weight is an error, not a warning."""
     pipe = get_pipe(trained, "crf_ner")
-    head = pipe.model.get_ref("output_layer").shims[0]._model
+    head = head_of(trained)
     other = pickle.loads(pickle.dumps(head))
     del other.crf.transitions
     message = pickle.loads(pickle.dumps(pipe.model))
@@ -222,8 +222,7 @@ def test_resize() -> None:
     for _ in range(30):
         nlp.update(examples, sgd=sgd)
     assert ents(nlp("下周二我去上海。")) == [("下周二", "TIME"), ("上海", "LOC")]
-    for text, mentions in TEXTS:
-        assert set(ents(nlp(text))) == set(mentions.items())
+    assert_learnt(nlp)
 
 
 def test_an_optimizer_survives_a_resize() -> None:
@@ -239,15 +238,14 @@ def test_a_new_label_stays_silent_until_an_update_shows_it() -> None:
     nlp = overfitted()
     pipe = get_pipe(nlp, "crf_ner")
     pipe.add_label("NEW")
-    head = pipe.model.get_ref("output_layer").shims[0]._model
+    head = head_of(nlp)
     sgd = Adam(1e-9, use_averages=False)
     unannotated = Example(nlp.make_doc(TEXTS[0][0]), nlp.make_doc(TEXTS[0][0]))
     empty = Example(nlp.make_doc(""), nlp.make_doc(""))
     for examples in ([unannotated], [empty], examples_from(nlp)):
         nlp.update(examples, sgd=sgd)
         head.head.output.bias.data[7:] = 100.0
-        for text, mentions in TEXTS:
-            assert set(ents(nlp(text))) == set(mentions.items())
+        assert_learnt(nlp)
     nlp.update([example_from(nlp, "我在北京。", {"北京": "NEW"})], sgd=sgd)
     assert {ent.label_ for text, _ in TEXTS for ent in nlp(text).ents} == {"NEW"}
 
@@ -256,10 +254,9 @@ def test_an_untrained_label_is_not_predicted_however_its_weights_fell() -> None:
     nlp = overfitted()
     pipe = get_pipe(nlp, "crf_ner")
     pipe.add_label("NEW")
-    head = pipe.model.get_ref("output_layer").shims[0]._model
+    head = head_of(nlp)
     head.head.output.bias.data[7:] = 100.0
-    for text, mentions in TEXTS:
-        assert set(ents(nlp(text))) == set(mentions.items())
+    assert_learnt(nlp)
 
 
 def test_a_gold_label_that_the_pipe_does_not_know_is_refused(trained: Language) -> None:
@@ -284,7 +281,7 @@ def test_empty_docs(trained: Language) -> None:
 
 def test_nan_is_an_error_that_says_what_to_do() -> None:
     nlp = overfitted(steps=1)
-    head = get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
+    head = head_of(nlp)
     head.head.output.bias.data[0] = float("nan")
     with pytest.raises(ValueError, match=r"loss of component 'crf_ner' is nan.*grad_clip"):
         nlp.update(examples_from(nlp), sgd=NO_STEP)
@@ -323,7 +320,7 @@ def test_initialize_again_frees_labels_added_in_between() -> None:
     pipe = get_pipe(nlp, "crf_ner")
     pipe.add_label("NEW")
     nlp.initialize(get_examples=lambda: examples_from(nlp))
-    head = pipe.model.get_ref("output_layer").shims[0]._model
+    head = head_of(nlp)
     head.head.output.bias.data[2 * pipe.labels.index("NEW") + 1] = 100.0
     assert {ent.label_ for ent in nlp(TEXTS[0][0]).ents} == {"NEW"}
 
@@ -333,7 +330,7 @@ def test_multiprocessing() -> None:
     """In a process of its own, since the start method is global; spawn pickles the pipeline."""
     script = (
         "import multiprocessing, torch\n"
-        "from tests.util import get_pipe, NO_STEP, TEXTS, ents, overfitted\n"
+        "from tests.util import TEXTS, ents, overfitted\n"
         "if __name__ == '__main__':\n"
         "    multiprocessing.set_start_method('spawn')\n"
         "    torch.set_num_threads(1)\n"

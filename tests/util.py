@@ -8,6 +8,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Optimizer, fix_random_seed
 
+from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
+
 SMALL_MODEL: Dict[str, Any] = {
     "@architectures": "spacy-crf-ner.CRFTagger.v1",
     "lstm_width": 32,
@@ -57,6 +59,17 @@ def examples_from(nlp: Language) -> List[Example]:
 
 def ents(doc: Doc) -> List[Tuple[str, str]]:
     return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def head_of(nlp: Language) -> TaggerHead:
+    """The torch module of a pipeline's `crf_ner`."""
+    return get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
+
+
+def assert_learnt(nlp: Language) -> None:
+    """The pipeline marks all mentions of `TEXTS`, and nothing else."""
+    for text, mentions in TEXTS:
+        assert set(ents(nlp(text))) == set(mentions.items())
 
 
 def optimizer() -> Optimizer:

@@ -7,7 +7,7 @@ from spacy.language import Language
 from thinc.api import Model, set_dropout_rate
 
 from spacy_crf_ner.model.char_embed import CharEmbed, char_bigrams, fold_docs, fold_width, row_dropout
-from tests.util import SMALL_MODEL, TEXTS, ents, examples_from, optimizer
+from tests.util import SMALL_MODEL, TEXTS, assert_learnt, examples_from, optimizer
 
 
 @pytest.fixture
@@ -23,11 +23,9 @@ def built(nlp: Language, **settings: Any) -> Model:
 
 @pytest.mark.parametrize(
     "text, folded",
-    [("Ａ１％，", "A1%,"), ("　", " "), ("ｶﾞ", "ガ"), ("北京", "北京"), ("①㎏ﬁ", "①㎏ﬁ"), ("", "")],
+    [("Ａ１％，", "A1%,"), ("　", " "), ("ｶﾞ", "カ\u3099"), ("北京", "北京"), ("①㎏ﬁ", "①㎏ﬁ"), ("", "")],
 )
 def test_only_width_is_folded(text: str, folded: str) -> None:
-    if text == "ｶﾞ":  # the half-width voiced mark has a form of its own
-        folded = "カ\u3099"
     assert fold_width(text) == folded
 
 
@@ -122,8 +120,7 @@ def test_vectors_come_through_initialize(nlp: Language) -> None:
     for _ in range(40):
         nlp.update(examples_from(nlp), sgd=sgd)
     loaded = spacy.blank("zh", config=nlp.config).from_bytes(nlp.to_bytes())
-    for text, mentions in TEXTS:
-        assert set(ents(loaded(text))) == set(mentions.items())
+    assert_learnt(loaded)
 
 
 def test_other_tokens_than_characters_are_looked_up_whole() -> None:

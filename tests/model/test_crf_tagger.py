@@ -22,11 +22,13 @@ from tests.util import (
     NO_STEP,
     SMALL_MODEL,
     TEXTS,
+    assert_learnt,
     entity_offsets,
     ents,
     example_from,
     examples_from,
     get_pipe,
+    head_of,
     optimizer,
     overfitted,
 )
@@ -41,10 +43,6 @@ HASH_EMBED_CNN: Dict[str, Any] = {
     "maxout_pieces": 2,
     "subword_features": True,
 }
-
-
-def head_of(nlp: Language) -> TaggerHead:
-    return get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
 
 
 def step(nlp: Language) -> float:
@@ -119,12 +117,10 @@ def test_gradient_of_the_whole_path_is_that_of_one_torch_module(bert: Language, 
 def test_a_transformer_pipeline_learns_and_survives_the_disk(bert: Language, tmp_path: Path) -> None:
     for _ in range(60):
         step(bert)
-    for text, mentions in TEXTS:
-        assert set(ents(bert(text))) == set(mentions.items())
+    assert_learnt(bert)
     bert.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
-    for text, mentions in TEXTS:
-        assert set(ents(loaded(text))) == set(mentions.items())
+    assert_learnt(loaded)
 
 
 def test_strided_windows_lose_no_entity(encoder: Path) -> None:
@@ -163,8 +159,7 @@ def test_a_long_document_loses_no_entity_to_windows(copies: int) -> None:
 @pytest.mark.parametrize("switched_off", [{}, {"lstm_depth": 0}, {"attention_heads": 0}])
 def test_hash_embed_cnn_and_each_stage_switched_off(switched_off: Dict[str, int]) -> None:
     nlp = overfitted({**SMALL_MODEL, "tok2vec": HASH_EMBED_CNN, **switched_off}, steps=60)
-    for text, mentions in TEXTS:
-        assert set(ents(nlp(text))) == set(mentions.items())
+    assert_learnt(nlp)
 
 
 def test_a_tok2vec_listener_trains_the_shared_tok2vec(tmp_path: Path) -> None:
@@ -178,8 +173,7 @@ def test_a_tok2vec_listener_trains_the_shared_tok2vec(tmp_path: Path) -> None:
     for _ in range(60):
         step(nlp)
     assert get_pipe(nlp, "tok2vec").model.to_bytes() != before
-    for text, mentions in TEXTS:
-        assert set(ents(nlp(text))) == set(mentions.items())
+    assert_learnt(nlp)
 
 
 @pytest.mark.parametrize("kind", ["tok2vec", "transformer"])
