@@ -185,8 +185,8 @@ class CRFEntityRecognizer(TrainablePipe):
         docs = list(docs)
         lattices = [self._decoding_lattice(doc) for doc in docs]
         tag_names = bio.bio_tags(self.labels)
-        for doc, tag_ids in zip(docs, best_tags(self.model.ops, potentials, lattices)):
-            words = numpy.flatnonzero(_words(doc))
+        for doc, lattice, tag_ids in zip(docs, lattices, best_tags(self.model.ops, potentials, lattices)):
+            words = numpy.flatnonzero(lattice.any(axis=1))
             spans = bio.tags_to_spans([tag_names[i] for i in tag_ids[words]])
             ent_iob = doc.to_array(ENT_IOB)
             ents = list(doc.ents)

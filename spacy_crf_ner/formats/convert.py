@@ -63,8 +63,9 @@ def convert(
 ) -> ConversionSummary:
     """Convert a BIO file to DocBin. The same input gives the same bytes.
 
-    Everything is written beside the output and moved there at the end; on an error or an interrupt nothing of
-    it stays, and what the output held before is untouched. Only a process that is killed outright cannot clean up.
+    Everything is written beside the output, or in a hidden directory inside one that is there already, and moved
+    into place at the end. On an error or an interrupt nothing of it stays, and what the output held before is
+    untouched. Only a process that is killed outright cannot clean up.
 
     input_path (Union[str, Path]): The BIO file.
     output (Union[str, Path]): A path that ends in ".spacy" becomes one file, which takes memory in proportion
