@@ -1,73 +1,36 @@
-"""The factory `crf_ner`: named-entity recognition by a constrained linear-chain CRF."""
+"""The component behind the factory `crf_ner`: named-entity recognition by a constrained linear-chain CRF."""
 
-from itertools import chain, islice, repeat
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
-import numpy
-from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
+import srsly
+from spacy import util
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.scorer import get_ner_prf
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer
+from thinc.api import Model, Optimizer, set_dropout_rate
 
 from spacy_crf_ner import labels as bio
-from spacy_crf_ner.model.potentials import Lattice, Potentials, best_tags, negative_log_likelihood
-
-DEFAULT_CONFIG = """
-[model]
-@architectures = "spacy-crf-ner.CRFTagger.v1"
-lstm_width = 256
-lstm_depth = 1
-attention_heads = 4
-attention_window = 128
-
-[model.tok2vec]
-@architectures = "spacy.HashEmbedCNN.v2"
-pretrained_vectors = null
-width = 96
-depth = 4
-embed_size = 2000
-window_size = 1
-maxout_pieces = 3
-subword_features = true
-"""
-
-_SET = (1, 3)  # the values of token.ent_iob, I and B, that an earlier component left
-
-
-@Language.factory(
-    "crf_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
-    default_config={
-        "model": Config().from_str(DEFAULT_CONFIG)["model"],
-        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
-    },
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
-)
-def make_crf_ner(
-    nlp: Language, name: str, model: Model[List[Doc], Potentials], scorer: Optional[Callable]
-) -> "CRFEntityRecognizer":
-    """Construct a CRFEntityRecognizer.
-
-    model (Model[List[Doc], Potentials]): The model, `spacy-crf-ner.CRFTagger.v1` or one of its kind: docs to
-        CRF potentials, with the ref "output_layer", whose dim nO is the number of BIO tags, and the attr
-        "resize_output".
-    scorer (Optional[Callable]): The scoring method; `spacy.ner_scorer.v1` by default.
-    """
-    return CRFEntityRecognizer(nlp.vocab, model, name, scorer=scorer)
+from spacy_crf_ner import lattices
+from spacy_crf_ner.decoding import Decoding, Reading
+from spacy_crf_ner.gazetteer import Gazetteer
+from spacy_crf_ner.model import losses as model_losses
+from spacy_crf_ner.model.potentials import Potentials
 
 
 class CRFEntityRecognizer(TrainablePipe):
     """Marks entities with the best legal tag sequence of a linear-chain CRF.
 
     `labels` are entity types; the model's tags are `labels.bio_tags` of them. Whitespace tokens are no part of
-    the sequence: an entity may run over them, but neither begins nor ends there.
+    the sequence: an entity may run over them, but neither begins nor ends there. Phrases that are known beforehand
+    stand in `gazetteer`.
     """
 
     def __init__(
@@ -76,22 +39,36 @@ class CRFEntityRecognizer(TrainablePipe):
         model: Model[List[Doc], Potentials],
         name: str = "crf_ner",
         *,
+        save_scores: bool = False,
+        min_score: float = 0.0,
+        phrase_matcher_attr: str = "ORTH",
         scorer: Optional[Callable] = get_ner_prf,
     ) -> None:
         """Initialize the recognizer.
 
         vocab (Vocab): The shared vocabulary.
         model (Model[List[Doc], Potentials]): The model that yields the CRF's potentials.
-        name (str): The component instance's name, under which its loss is reported.
+        name (str): The component instance's name, under which its loss is reported and its scores are saved.
+        save_scores (bool): Whether to save the probability of each entity in `doc.spans[name].attrs["scores"]`.
+        min_score (float): Entities of a lower probability are left out.
+        phrase_matcher_attr (str): The token attribute by which the gazetteer compares phrases.
         scorer (Optional[Callable]): The scoring method.
+        RAISES (ValueError): `min_score` is no probability, or the attribute is none that phrases can be compared
+            by.
         """
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"min_score = {min_score}, but it is a probability, from 0 to 1")
         self.vocab = vocab
         self.model = model
         self.name = name
+        self.save_scores = save_scores
+        self.min_score = min_score
         self.scorer = scorer
+        self.gazetteer = Gazetteer(vocab, phrase_matcher_attr)
         # "untrained": labels added after training, of which no update has shown an entity: they are not predicted.
-        self.cfg: Dict[str, Any] = {"labels": [], "untrained": []}
+        self.cfg: Dict[str, Any] = {"labels": [], "untrained": [], "temperature": 1.0}
         self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
+        self._teacher: Optional[Tuple[Model[List[Doc], Potentials], Tuple[str, ...]]] = None
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -102,6 +79,18 @@ class CRFEntityRecognizer(TrainablePipe):
     def label_data(self) -> Tuple[str, ...]:
         """The labels as `initialize` takes them; what `spacy init labels` writes."""
         return self.labels
+
+    @property
+    def temperature(self) -> float:
+        """By what the model's potentials are divided before probabilities are computed; see `fit_temperature`."""
+        return self.cfg["temperature"]
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (isfinite(value) and value > 0.0):
+            raise ValueError(f"temperature = {value}, but a finite number above 0 is needed")
+        # As many digits as spaCy's JSON keeps.
+        self.cfg["temperature"] = float(f"{value:.6g}")
 
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
@@ -131,6 +120,7 @@ class CRFEntityRecognizer(TrainablePipe):
         *,
         nlp: Optional[Language] = None,
         labels: Optional[Sequence[str]] = None,
+        gazetteer: Optional[Iterable[Mapping[str, Any]]] = None,
     ) -> None:
         """Set the labels, sorted, and build the model for them.
 
@@ -138,7 +128,9 @@ class CRFEntityRecognizer(TrainablePipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Sequence[str]]): The entity types, as `spacy init labels` writes them; without them,
             they are read off the examples. Labels added before stay in either case.
-        RAISES (ValueError): There is no label or no example, or a label is no entity type.
+        gazetteer (Optional[Iterable[Mapping[str, Any]]]): Phrases that take the place of those in `gazetteer`, as
+            `Gazetteer.add_patterns` takes them: what `srsly.read_jsonl.v1` reads.
+        RAISES (ValueError): There is no label or no example, a label is no entity type, or a phrase is refused.
         """
         validate_get_examples(get_examples, "CRFEntityRecognizer.initialize")
         check_lexeme_norms(self.vocab, "crf_ner")
@@ -149,8 +141,12 @@ class CRFEntityRecognizer(TrainablePipe):
         found = {*self.labels, *labels}
         if not all(isinstance(label, str) and label for label in found):
             raise ValueError(f"labels must be non-empty strings, not {sorted(map(repr, found))}")
-        self.cfg["labels"] = sorted(found)
-        self.cfg["untrained"] = []
+        if gazetteer is not None:
+            if nlp is None:
+                raise ValueError("phrases need a tokenizer: give initialize() the pipeline as well, nlp=nlp")
+            self.gazetteer.clear()
+            self.gazetteer.add_patterns(gazetteer, nlp.make_doc)
+        self.cfg.update(labels=sorted(found), untrained=[], temperature=1.0)
         for label in self.labels:
             self.vocab.strings.add(label)
         self._require_labels()
@@ -174,28 +170,87 @@ class CRFEntityRecognizer(TrainablePipe):
         return self.model.predict(docs)
 
     def set_annotations(self, docs: Iterable[Doc], potentials: Potentials) -> None:
-        """Decode the potentials and write `doc.ents`.
+        """Decode the potentials and write `doc.ents`, and the scores if they are to be saved.
 
-        Entities that are set already and tokens that are blocked stay, and the best sequence is sought around
-        them. No entity runs over the start of a sentence, where sentences are known.
+        What is set on a doc already stays, and the best sequence is sought around it: entities, blocked tokens,
+        and where annotation is missing in places also the O of the others (`Doc.set_ents`). No entity runs over
+        the start of a sentence, where sentences are known.
 
         docs (Iterable[Doc]): The docs.
         potentials (Potentials): What `predict` returned for them.
+        RAISES (ValueError): The potentials are not finite numbers or of other labels, or a phrase of the gazetteer
+            is of an unknown label.
         """
         docs = list(docs)
-        lattices = [self._decoding_lattice(doc) for doc in docs]
-        tag_names = bio.bio_tags(self.labels)
-        for doc, lattice, tag_ids in zip(docs, lattices, best_tags(self.model.ops, potentials, lattices)):
-            words = numpy.flatnonzero(lattice.any(axis=1))
-            spans = bio.tags_to_spans([tag_names[i] for i in tag_ids[words]])
-            ent_iob = doc.to_array(ENT_IOB)
-            ents = list(doc.ents)
-            for first, last, label in spans:
-                start, end = int(words[first]), int(words[last - 1]) + 1
-                if not numpy.isin(ent_iob[start:end], _SET).any():
-                    ents.append(Span(doc, start, end, label=label))
-            blocked = [doc[i : i + 1] for i in _blocked(doc)]
-            doc.set_ents(ents, blocked=blocked, default="outside")
+        decoding = self._decode(docs, potentials)
+        scores: List[List[float]] = [[] for _ in docs]
+        if self.save_scores or self.min_score > 0.0:
+            scored = [
+                [(span, score) for span, score in found if score >= self.min_score]
+                for found in decoding.scored_entities()
+            ]
+            entities = [[span for span, _ in found] for found in scored]
+            scores = [[score for _, score in found] for found in scored]
+        else:
+            entities = decoding.entities()
+        for doc, found, saved in zip(docs, entities, scores):
+            blocked = [doc[i : i + 1] for i in lattices.blocked_tokens(doc)]
+            doc.set_ents([*doc.ents, *found], blocked=blocked, default="outside")
+            if self.save_scores:
+                doc.spans[self.name] = SpanGroup(doc, name=self.name, attrs={"scores": saved}, spans=found)
+
+    def predict_scores(self, docs: Iterable[Doc]) -> List[List[Tuple[Span, float]]]:
+        """The entities that the component would set, whatever `min_score` is, each with its probability.
+
+        The probability is that the text has an entity with exactly this span and type, given what is set on the
+        doc and in the gazetteer. The docs are not modified.
+
+        docs (Iterable[Doc]): The docs, as the preceding components left them.
+        RETURNS (List[List[Tuple[Span, float]]]): For each doc, entities in the order of their start.
+        """
+        docs = list(docs)
+        return self._decode(docs, self.predict(docs)).scored_entities()
+
+    def predict_kbest(self, docs: Iterable[Doc], k: int) -> List[List[Reading]]:
+        """The k most probable ways to mark each doc, without modifying it.
+
+        docs (Iterable[Doc]): The docs, as the preceding components left them.
+        k (int): How many, at least 1; there are fewer where fewer are possible.
+        RETURNS (List[List[Reading]]): For each doc, best first: the entities that would be set and the probability
+            of all of them together.
+        RAISES (ValueError): `k` is below 1.
+        """
+        docs = list(docs)
+        return self._decode(docs, self.predict(docs)).k_best(k)
+
+    def _decode(self, docs: List[Doc], potentials: Potentials) -> Decoding:
+        return Decoding(
+            self.model.ops,
+            docs,
+            potentials,
+            types=self.labels,
+            unpredicted=self.cfg["untrained"],
+            gazetteer=self.gazetteer,
+            temperature=self.temperature,
+        )
+
+    def fit_temperature(self, examples: Iterable[Example], *, batch_size: int = 256) -> float:
+        """Fit the temperature by the likelihood of gold annotation, so that probabilities say how often they are
+        right. It changes no prediction but through `min_score` and the gazetteer's bonuses.
+
+        examples (Iterable[Example]): Held-out examples; the predicted docs as the preceding components left them.
+        batch_size (int): Docs that the model predicts at a time.
+        RETURNS (float): The temperature, which is set as well.
+        RAISES (ValueError): There is no annotation to fit to, or no temperature fits.
+        """
+        batches = []
+        for batch in util.minibatch(examples, batch_size):
+            gold = [lattices.gold_lattice(example, self.labels) for example in batch]
+            batches.append((self.predict([example.predicted for example in batch]), gold))
+        if not any(words.any() and not words.all() for _, gold in batches for words in gold):
+            raise ValueError("no token of the examples is annotated: there is nothing to fit a temperature to")
+        self.temperature = model_losses.fit_temperature(self.model.ops, batches)
+        return self.temperature
 
     def get_loss(self, examples: Iterable[Example], potentials: Potentials) -> Tuple[float, Potentials]:
         """The negative log-likelihood of the gold annotation a token, and its gradient.
@@ -206,23 +261,13 @@ class CRFEntityRecognizer(TrainablePipe):
         potentials (Potentials): What the model returned for the predicted docs.
         RETURNS (Tuple[float, Potentials]): The loss in nats a token of the batch, and its derivative by each
             potential.
-        RAISES (ValueError): A gold label is not among the labels, or the loss is not a number.
+        RAISES (ValueError): A gold label is not among the labels, or the potentials are not finite numbers.
         """
         examples = list(examples)
         validate_examples(examples, "CRFEntityRecognizer.get_loss")
-        lattices = [self._gold_lattice(example) for example in examples]
-        loss, gradient = negative_log_likelihood(self.model.ops, potentials, lattices)
-        if not numpy.isfinite(loss):
-            raise ValueError(
-                f"the loss of component '{self.name}' is {loss}: the model's scores are no longer finite. "
-                "Lower the learning rate, clip gradients (the optimizer's grad_clip) or switch mixed precision off"
-            )
-        scale = 1.0 / max(sum(len(lattice) for lattice in lattices), 1)
-        for emission in gradient.emissions:
-            emission *= scale
-        for array in (gradient.start, gradient.transitions, gradient.end):
-            array *= scale
-        return loss * scale, gradient
+        gold = [lattices.gold_lattice(example, self.labels) for example in examples]
+        loss, gradient = model_losses.negative_log_likelihood(self.model.ops, potentials, gold)
+        return _per_token(loss, gradient)
 
     def update(
         self,
@@ -255,49 +300,111 @@ class CRFEntityRecognizer(TrainablePipe):
         self.cfg["untrained"] = [label for label in self.cfg["untrained"] if label not in self._shown]
         self._shown.clear()
 
-    def _gold_lattice(self, example: Example) -> Lattice:
-        """What the gold annotation lets each token of the predicted doc be."""
-        words = _words(example.predicted)
-        aligned = example.get_aligned_ner()
-        lattice = numpy.zeros((len(words), bio.n_tags(len(self.labels))), dtype=bool)
-        # Whitespace goes first: what began on it begins on the next word.
-        lattice[words] = bio.tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], self.labels)
-        return lattice
+    @property
+    def _rehearsal_model(self) -> Optional[Model[List[Doc], Potentials]]:
+        """The model as it was when `nlp.resume_training` put a copy of it here."""
+        return self._teacher[0] if self._teacher else None
 
-    def _decoding_lattice(self, doc: Doc) -> Lattice:
-        """What each token may be, given what is set on the doc already."""
-        words = _words(doc)
-        allowed = numpy.ones(bio.n_tags(len(self.labels)), dtype=bool)
-        for label in self.cfg["untrained"]:
-            begin = 2 * self.labels.index(label) + 1
-            allowed[begin : begin + 2] = False
-        lattice = numpy.where(words[:, None], allowed, False)
-        index = {tag: i for i, tag in enumerate(bio.bio_tags(self.labels))}
-        for ent in doc.ents:
-            inside = ent.start + numpy.flatnonzero(words[ent.start : ent.end])
-            lattice[inside] = False
-            for position, prefix in zip(inside, chain("B", repeat("I"))):
-                # An entity type that the model does not know looks like O to its neighbours.
-                lattice[position, index.get(f"{prefix}-{ent.label_}", 0)] = True
-        for i in _blocked(doc):
-            lattice[i, 1:] = False
-        # Where no entity may run on from the word before: at what is set, after it, and at a sentence's start.
-        ent_iob, sent_start = doc.to_array([ENT_IOB, SENT_START]).T
-        is_set = numpy.isin(ent_iob, _SET)
-        fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1))
-        for i in numpy.flatnonzero(fresh).tolist():
-            following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
-            if not is_set[following]:
-                lattice[following, 2::2] = False
-        return lattice
+    @_rehearsal_model.setter
+    def _rehearsal_model(self, model: Optional[Model[List[Doc], Potentials]]) -> None:
+        self._teacher = None if model is None else (model, tuple(self.cfg["untrained"]))
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+        **config: Any,
+    ) -> Dict[str, float]:
+        """Hold on to what was learnt: step towards what the model thought when `nlp.resume_training` was called.
+
+        The loss is the Kullback-Leibler divergence of the tag sequences' distribution from the earlier model's.
+        Labels that were added since, or had not been trained, have no part in it.
+
+        examples (Iterable[Example]): The batch; its annotation is not looked at.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
+        losses (Optional[Dict[str, float]]): Updated with the loss in nats a token, under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): `nlp.resume_training` has not been called.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "CRFEntityRecognizer.rehearse")
+        if self._teacher is None:
+            raise ValueError(
+                f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
+                "first update"
+            )
+        docs = [example.predicted for example in examples]
+        if not any(len(doc) for doc in docs):
+            return losses
+        teacher, untrained = self._teacher
+        old = teacher.predict(docs)
+        allowed = [lattices.free_lattice(doc, self.labels[: (len(old.start) - 1) // 2], untrained) for doc in docs]
+        set_dropout_rate(self.model, drop)
+        potentials, backprop = self.model.begin_update(docs)
+        loss, gradient = _per_token(*model_losses.divergence_from(self.model.ops, old, potentials, allowed))
+        backprop(gradient)
+        if sgd is not None:
+            self.model.finish_update(_keeping_gradients(sgd))
+        losses[self.name] += loss
+        return losses
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Serialize the pipe, its gazetteer included. The arguments are those of `TrainablePipe.to_bytes`."""
+        exclude = tuple(exclude)
+        fields = {"pipe": super().to_bytes(exclude=exclude)}
+        if "gazetteer" not in exclude:
+            fields["gazetteer"] = self.gazetteer.to_bytes()
+        return srsly.msgpack_dumps(fields)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
+        """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`."""
+        exclude = tuple(exclude)
+        fields = srsly.msgpack_loads(bytes_data)
+        super().from_bytes(fields["pipe"], exclude=exclude)
+        if "gazetteer" in fields and "gazetteer" not in exclude:
+            self.gazetteer.from_bytes(fields["gazetteer"])
+        return self
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+        """Serialize the pipe to a directory, its gazetteer included. See `TrainablePipe.to_disk`."""
+        exclude = tuple(exclude)
+        super().to_disk(path, exclude=exclude)
+        if "gazetteer" not in exclude:
+            self.gazetteer.to_disk(Path(path) / "gazetteer")
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
+        """Load what `to_disk` wrote. See `TrainablePipe.from_disk`."""
+        exclude = tuple(exclude)
+        super().from_disk(path, exclude=exclude)
+        if "gazetteer" not in exclude:
+            self.gazetteer.from_disk(Path(path) / "gazetteer")
+        return self
 
 
-def _words(doc: Doc) -> NDArray[numpy.bool_]:
-    """Which tokens are part of the CRF's sequence: all but whitespace. *Shape:* (n_tokens,)."""
-    return doc.to_array(IS_SPACE) == 0
+def _per_token(loss: float, gradient: Potentials) -> Tuple[float, Potentials]:
+    """Divide a loss and its gradient by the batch's number of tokens."""
+    scale = 1.0 / max(sum(len(emission) for emission in gradient.emissions), 1)
+    for array in (*gradient.emissions, gradient.start, gradient.transitions, gradient.end):
+        array *= scale
+    return loss * scale, gradient
 
 
-def _blocked(doc: Doc) -> List[int]:
-    """The tokens that no entity may have: B without a type."""
-    ent_iob, ent_type = doc.to_array([ENT_IOB, ENT_TYPE]).T
-    return numpy.flatnonzero((ent_iob == _SET[1]) & (ent_type == 0)).tolist()
+def _keeping_gradients(sgd: Callable) -> Any:
+    """Give an optimizer gradients that it may keep.
+
+    `Language.rehearse` passes a function that only collects weights and gradients, to step when all pipes are
+    done; Thinc's torch shim has zeroed its own gradients by then.
+    """
+
+    def step(key: Any, weights: Any, gradient: Any) -> Tuple[Any, Any]:
+        kept = gradient.copy()
+        gradient *= 0
+        return sgd(key, weights, kept)
+
+    return step

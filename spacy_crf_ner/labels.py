@@ -55,6 +55,14 @@ def legal_transitions(n_types: int) -> NDArray[numpy.bool_]:
     return legal
 
 
+def continues(n_types: int) -> NDArray[numpy.bool_]:
+    """Which tag goes on with an entity: I-X after B-X and I-X.
+
+    RETURNS (ndarray): *Shape:* (n_tags, n_tags), bool; entry ``[i, j]`` is of tag j after tag i.
+    """
+    return legal_transitions(n_types) & ~legal_starts(n_types)
+
+
 def split_tag(tag: str) -> Tuple[str, str]:
     """Split a tag of any supported scheme into prefix and entity type.
 

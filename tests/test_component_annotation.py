@@ -9,9 +9,10 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from spacy_crf_ner import lattices
 from spacy_crf_ner.labels import bio_tags, legal_transitions
 from spacy_crf_ner.model.potentials import Potentials
-from spacy_crf_ner.torch_modules.crf import FORBIDDEN
+from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
 from tests.util import (
     NO_STEP,
     TEXTS,
@@ -129,7 +130,14 @@ def test_annotation_of_another_tokenization_is_aligned(trained: Language) -> Non
     predicted = trained.make_doc("北京大学 很 大")
     assert len(predicted) != len(reference)
     pipe = get_pipe(trained, "crf_ner")
-    assert pipe._gold_lattice(Example(predicted, reference)).argmax(axis=1).tolist() == [3, 4, 4, 4, 0, 0]
+    assert lattices.gold_lattice(Example(predicted, reference), pipe.labels).argmax(axis=1).tolist() == [
+        3,
+        4,
+        4,
+        4,
+        0,
+        0,
+    ]
 
 
 def test_the_end_of_an_entity_before_missing_annotation_is_learnt() -> None:
@@ -139,7 +147,7 @@ def test_the_end_of_an_entity_before_missing_annotation_is_learnt() -> None:
     reference = nlp.make_doc(text)
     spans = [Span(reference, *offsets) for offsets in entity_offsets(text, mentions)]
     reference.set_ents(spans, default="missing")
-    lattice = get_pipe(nlp, "crf_ner")._gold_lattice(Example(nlp.make_doc(text), reference))
+    lattice = lattices.gold_lattice(Example(nlp.make_doc(text), reference), get_pipe(nlp, "crf_ner").labels)
     after = spans[0].end
     assert lattice[after].tolist() == [True, True, False, True, False, True, False]
     assert lattice[after + 1].all()
@@ -148,7 +156,9 @@ def test_the_end_of_an_entity_before_missing_annotation_is_learnt() -> None:
 def test_gold_that_begins_on_whitespace_begins_on_the_next_word(trained: Language) -> None:
     reference = trained.make_doc("在　北京")
     reference.set_ents([Span(reference, 1, 4, label="LOC")])
-    lattice = get_pipe(trained, "crf_ner")._gold_lattice(Example(trained.make_doc("在　北京"), reference))
+    lattice = lattices.gold_lattice(
+        Example(trained.make_doc("在　北京"), reference), get_pipe(trained, "crf_ner").labels
+    )
     assert not lattice[1].any()
     assert lattice[[0, 2, 3]].argmax(axis=1).tolist() == [0, 1, 2]
 

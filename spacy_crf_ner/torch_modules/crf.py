@@ -1,14 +1,9 @@
-"""The linear-chain CRF: likelihood, partial likelihood and Viterbi decoding.
+"""The linear-chain CRF as a module: `torchcrf.CRF` with constraints, partial gold, probabilities and k-best paths.
 
-Lafferty, McCallum, Pereira (2001), "Conditional random fields: probabilistic models for segmenting and
-labeling sequence data", ICML. The partial likelihood marginalises over unknown tags: Tsuboi, Kashima,
-Mori, Oda, Matsumoto (2008), "Training conditional random fields using incomplete annotations", COLING, eq. 4.
-
-The functions take the potentials as tensors, so that a caller that holds potentials alone needs no module;
-`LinearChainCRF` is the module around them, with the parameters and the calls of `torchcrf.CRF` 0.7.
-
-All is computed in float64: the recursions add one rounding error a step, which in float32 shows in the fifth
-digit of a likelihood at a hundred tokens, and in the best path at a few thousand.
+Lafferty, McCallum, Pereira (2001), "Conditional random fields: probabilistic models for segmenting and labeling
+sequence data", ICML. The computations are in `likelihood`, `marginals` and `viterbi`; they take potentials as
+tensors, so that a caller that holds potentials alone needs no module. All is computed in float64, whatever comes
+in.
 """
 
 from typing import List, Optional, Tuple
@@ -17,114 +12,23 @@ import torch
 import torchcrf
 from torch import Tensor
 
-FORBIDDEN = -1e30
-"""The log potential of what cannot be. Finite, so that no ``inf - inf`` makes a NaN of a log-space gradient,
-and so low that its exponential is an exact 0 beside any other."""
-
-
-def log_partition(emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, mask: Tensor) -> Tensor:
-    """The log of the summed exponentiated scores of all tag sequences (the forward algorithm).
-
-    emissions (Tensor): *Shape:* (seq_length, batch_size, num_tags), any float dtype, in nats.
-    start (Tensor): *Shape:* (num_tags,).
-    transitions (Tensor): *Shape:* (num_tags, num_tags); entry ``[i, j]`` is the step from tag i to tag j.
-    end (Tensor): *Shape:* (num_tags,).
-    mask (Tensor): *Shape:* (seq_length, batch_size), bool, left-aligned, the first row all True.
-    RETURNS (Tensor): *Shape:* (batch_size,), float64.
-    """
-    transitions = transitions.double()
-    steps = emissions.double().unbind(0)
-    # shape: (batch_size, num_tags)
-    alpha = start.double() + steps[0]
-    for emission, on in zip(steps[1:], mask[1:].unsqueeze(2).unbind(0)):
-        # shape: (batch_size, num_tags, num_tags) -> (batch_size, num_tags)
-        following = torch.logsumexp(alpha.unsqueeze(2) + transitions, dim=1) + emission
-        alpha = torch.where(on, following, alpha)
-    return torch.logsumexp(alpha + end.double(), dim=1)
-
-
-def path_score(
-    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, tags: Tensor, mask: Tensor
-) -> Tensor:
-    """The score of one given tag sequence a row.
-
-    tags (Tensor): *Shape:* (seq_length, batch_size), int64; values at masked positions are ignored.
-    RETURNS (Tensor): *Shape:* (batch_size,), float64. The other arguments are those of `log_partition`.
-    """
-    # shape: (seq_length, batch_size)
-    emitted = emissions.double().gather(2, tags.unsqueeze(2)).squeeze(2)
-    stepped = transitions.double()[tags[:-1], tags[1:]]
-    # shape: (1, batch_size) -> (batch_size,)
-    last = tags.gather(0, mask.sum(dim=0, keepdim=True) - 1).squeeze(0)
-    return (
-        start.double()[tags[0]]
-        + emitted.masked_fill(~mask, 0.0).sum(dim=0)
-        + stepped.masked_fill(~mask[1:], 0.0).sum(dim=0)
-        + end.double()[last]
-    )
-
-
-def negative_log_likelihood(
-    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, lattice: Tensor, mask: Tensor
-) -> Tensor:
-    """The exact negative log-likelihood of a gold lattice: ``log Z(all) - log Z(allowed)``.
-
-    Where a row's tags are all known, ``log Z(allowed)`` is the score of its one path.
-
-    lattice (Tensor): *Shape:* (seq_length, batch_size, num_tags), bool: the tags that each token may have.
-        One True a token is full annotation, several are partial, all are none.
-    RETURNS (Tensor): *Shape:* (batch_size,), float64, in nats. About ``-FORBIDDEN`` where no legal path
-        lies in the lattice. The other arguments are those of `log_partition`.
-    """
-    log_z = log_partition(emissions, start, transitions, end, mask)
-    partial = ((lattice.sum(dim=2) != 1) & mask).any(dim=0)
-    log_gold = path_score(emissions, start, transitions, end, lattice.int().argmax(dim=2), mask)
-    if partial.any():
-        allowed = emissions[:, partial].double().masked_fill(~lattice[:, partial], FORBIDDEN)
-        log_allowed = log_partition(allowed, start, transitions, end, mask[:, partial])
-        log_gold = log_gold.masked_scatter(partial, log_allowed)
-    return log_z - log_gold
-
-
-def viterbi(emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, mask: Tensor) -> Tensor:
-    """The best tag sequence of each row (Viterbi 1967).
-
-    The back-pointers stay on the device of the emissions, and a masked position points at itself, so that the
-    way back is one gather a step for the whole batch.
-
-    RETURNS (Tensor): *Shape:* (seq_length, batch_size), int64, on the same device; masked positions repeat the
-        row's last tag. Ties go as in `torchcrf`. The arguments are those of `log_partition`.
-    """
-    length, batch_size, num_tags = emissions.shape
-    emissions, transitions = emissions.double(), transitions.double()
-    # shape: (batch_size, num_tags)
-    score = start.double() + emissions[0]
-    stay = torch.arange(num_tags, device=emissions.device).expand(batch_size, num_tags)
-    pointers: List[Tensor] = []
-    for t in range(1, length):
-        on = mask[t].unsqueeze(1)
-        # shape: (batch_size, num_tags, num_tags) -> (batch_size, num_tags)
-        best, pointer = (score.unsqueeze(2) + transitions).max(dim=1)
-        score = torch.where(on, best + emissions[t], score)
-        pointers.append(torch.where(on, pointer, stay))
-    # shape: (batch_size, 1)
-    tag = (score + end.double()).argmax(dim=1, keepdim=True)
-    path = [tag]
-    for pointer in reversed(pointers):
-        tag = pointer.gather(1, tag)
-        path.append(tag)
-    return torch.cat(path[::-1], dim=1).t()
+from spacy_crf_ner.torch_modules.layout import Sequences, refuse_holes
+from spacy_crf_ner.torch_modules.likelihood import log_likelihood
+from spacy_crf_ner.torch_modules.marginals import posterior_of, span_probabilities, token_marginals
+from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
+from spacy_crf_ner.torch_modules.viterbi import k_best, viterbi
 
 
 class LinearChainCRF(torchcrf.CRF):
-    """`torchcrf.CRF` with constraints that hold in training and in decoding, computed as above.
+    """`torchcrf.CRF` 0.7 with constraints that hold in training and in decoding, exact and several times as fast.
 
-    The parameters, their initialisation, ``forward`` (the log-likelihood), ``decode`` and the checks of their
-    arguments are those of `torchcrf.CRF`. The constraints are buffers that stay out of the state dict, since
-    they follow from the labels. A gold path that breaks them has a likelihood of 0.
+    The parameters, their initialisation and the arguments of ``forward`` and ``decode`` are those of
+    `torchcrf.CRF`. Beyond it, rows may be empty, ``forward`` takes partial annotation, and a mask with holes is
+    refused, which `torchcrf` misreads. The constraints are buffers that stay out of the state dict, since they
+    follow from the labels. A gold path that breaks them has a log-likelihood of about `FORBIDDEN`.
 
     num_tags (int): Number of tags.
-    batch_first (bool): Whether ``forward`` and ``decode`` take (batch_size, seq_length, ...).
+    batch_first (bool): Whether all methods take and give (batch_size, seq_length, ...).
     legal_starts (Optional[Tensor]): *Shape:* (num_tags,), bool. Which tags may begin a sequence.
     legal_transitions (Optional[Tensor]): *Shape:* (num_tags, num_tags), bool. ``[i, j]``: may j follow i?
     RAISES (ValueError): A constraint is of another shape.
@@ -142,6 +46,7 @@ class LinearChainCRF(torchcrf.CRF):
         legal_transitions: Optional[Tensor] = None,
     ) -> None:
         super().__init__(num_tags, batch_first)
+        self._is_free = legal_starts is None and legal_transitions is None
         for name, legal, shape in (
             ("starts", legal_starts, (num_tags,)),
             ("transitions", legal_transitions, (num_tags, num_tags)),
@@ -155,23 +60,133 @@ class LinearChainCRF(torchcrf.CRF):
     def constrained(self) -> Tuple[Tensor, Tensor, Tensor]:
         """The start, transition and end potentials with `FORBIDDEN` where a constraint forbids.
 
-        RETURNS (Tuple[Tensor, Tensor, Tensor]): *Shapes:* (num_tags,), (num_tags, num_tags), (num_tags,).
+        RETURNS (Tuple[Tensor, Tensor, Tensor]): *Shapes:* (num_tags,), (num_tags, num_tags), (num_tags,). New
+            tensors: what is handed out does not change with a step.
         """
+        start, transitions, end = self._potentials()
+        return start.clone(), transitions.clone(), end.clone()
+
+    def _potentials(self) -> Tuple[Tensor, Tensor, Tensor]:
+        if self._is_free:
+            return self.start_transitions, self.transitions, self.end_transitions
         return (
             self.start_transitions.masked_fill(self.illegal_starts, FORBIDDEN),
             self.transitions.masked_fill(self.illegal_transitions, FORBIDDEN),
-            self.end_transitions.clone(),  # like the others: what is handed out does not change with a step
+            self.end_transitions,
         )
 
-    # `torchcrf.CRF` checks, transposes and reduces; these three are its computations.
+    def forward(
+        self, emissions: Tensor, tags: Tensor, mask: Optional[Tensor] = None, reduction: str = "sum"
+    ) -> Tensor:
+        """The log-likelihood of gold tags.
 
-    def _compute_score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        return path_score(emissions, *self.constrained(), tags, mask.bool())
+        emissions (Tensor): *Shape:* (seq_length, batch_size, num_tags), any float dtype, in nats.
+        tags (Tensor): *Shape:* (seq_length, batch_size), int64: the gold tags; or (seq_length, batch_size,
+            num_tags), bool: those that each token may have. Whatever stands at masked positions is ignored.
+        mask (Optional[Tensor]): *Shape:* (seq_length, batch_size), bool, left-aligned; all True by default.
+        reduction (str): "none", "sum", "mean" (over rows) or "token_mean".
+        RETURNS (Tensor): *Shape:* (batch_size,) for "none", else (); float64, in nats.
+        RAISES (ValueError): The shapes do not fit, the mask has holes, a tag is out of range, an allowed set is
+            empty, or a row's emissions are not numbers.
+        """
+        if reduction not in ("none", "sum", "mean", "token_mean"):
+            raise ValueError(f"invalid reduction: {reduction}")
+        emissions, mask = self._time_major(emissions, mask)
+        tags = tags.transpose(0, 1) if self.batch_first else tags
+        if tags.shape != (emissions.shape if tags.dim() == 3 else mask.shape):
+            raise ValueError(f"tags have shape {tuple(tags.shape)}, but emissions have {tuple(emissions.shape)}")
+        lattice: Optional[Tensor] = None
+        if tags.dim() == 3:
+            self._refuse_empty(tags, mask)
+            lattice = tags.flatten(0, 1)
+            # Where the lattice leaves one tag a token, that is the path.
+            tags = tags.int().argmax(dim=2)
+        sequences = Sequences.from_mask(mask)
+        inputs = (emissions.flatten(0, 1), *self._potentials(), sequences)
+        likelihood = log_likelihood(*inputs, tags.flatten(), lattice)
+        if reduction == "none":
+            return likelihood
+        if reduction == "sum":
+            return likelihood.sum()
+        return likelihood.sum() / (mask.sum() if reduction == "token_mean" else mask.shape[1])
 
-    def _compute_normalizer(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        return log_partition(emissions, *self.constrained(), mask.bool())
+    def decode(self, emissions: Tensor, mask: Optional[Tensor] = None) -> List[List[int]]:
+        """The best tag sequence of each row. The arguments and errors are those of `forward`.
 
-    def _viterbi_decode(self, emissions: Tensor, mask: Tensor) -> List[List[int]]:
-        mask = mask.bool()
-        paths = viterbi(emissions, *self.constrained(), mask).t().tolist()
-        return [path[:length] for path, length in zip(paths, mask.sum(dim=0).tolist())]
+        RETURNS (List[List[int]]): One sequence a row, as long as its mask says.
+        """
+        emissions, mask = self._time_major(emissions, mask)
+        best = viterbi(emissions.flatten(0, 1), *self._potentials(), Sequences.from_mask(mask))
+        rows = best.view(mask.shape).t().tolist()
+        return [row[:length] for row, length in zip(rows, mask.sum(dim=0).tolist())]
+
+    def decode_k_best(
+        self, emissions: Tensor, k: int, mask: Optional[Tensor] = None
+    ) -> List[List[Tuple[List[int], float]]]:
+        """The k best tag sequences of each row, and the probability of each.
+
+        k (int): How many; there are fewer where fewer are possible.
+        RETURNS (List[List[Tuple[List[int], float]]]): For each row, sequences with their probabilities, best
+            first. The other arguments and the errors are those of `forward`.
+        """
+        emissions, mask = self._time_major(emissions, mask)
+        inputs = (emissions.flatten(0, 1), *self._potentials(), Sequences.from_mask(mask))
+        log_z = posterior_of(*inputs).log_z.cpu()
+        return [
+            list(zip(paths.tolist(), (scores - total).exp().tolist()))
+            for (paths, scores), total in zip(k_best(*inputs, k), log_z)
+        ]
+
+    def marginals(self, emissions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """The probability of each tag at each token. The arguments and errors are those of `forward`.
+
+        RETURNS (Tensor): *Shape:* (seq_length, batch_size, num_tags), float64, 0 where masked; without gradient.
+        """
+        emissions, mask = self._time_major(emissions, mask)
+        flat = emissions.flatten(0, 1)
+        posterior = posterior_of(flat, *self._potentials(), Sequences.from_mask(mask))
+        gamma = token_marginals(posterior, len(flat)).view(emissions.shape)
+        return gamma.transpose(0, 1) if self.batch_first else gamma
+
+    def span_probabilities(
+        self, emissions: Tensor, begin: Tensor, inside: Tensor, max_length: int, mask: Optional[Tensor] = None
+    ) -> Tensor:
+        """The probability of every span up to some length to be exactly an entity, of each type.
+
+        begin, inside (Tensor): *Shape:* (n_types,), int64: the tags B and I of each entity type.
+        max_length (int): The most tokens of a span, at least 1.
+        RETURNS (Tensor): *Shape:* (seq_length, batch_size, max_length, n_types), float64, without gradient; entry
+            ``[s, b, n]`` is of row b's span of n + 1 tokens from token s on, 0 where that leaves the row. The
+            other arguments and the errors are those of `forward`.
+        """
+        emissions, mask = self._time_major(emissions, mask)
+        refuse_holes(mask)
+        real = mask.t()
+        # shape: (n_tokens, num_tags): one row after the other
+        flat = emissions.transpose(0, 1)[real]
+        posterior = posterior_of(flat, *self._potentials(), Sequences.consecutive(mask.sum(dim=0).cpu()))
+        spans = span_probabilities(posterior, len(flat), begin, inside, max_length)
+        padded = spans.new_zeros(*real.shape, *spans.shape[1:])
+        padded[real] = spans
+        return padded if self.batch_first else padded.transpose(0, 1)
+
+    def _time_major(self, emissions: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Check the shapes, fill in the mask and put time first."""
+        if emissions.dim() != 3 or emissions.shape[2] != self.num_tags:
+            raise ValueError(
+                f"emissions have shape {tuple(emissions.shape)}, but three dimensions are needed, the last one of "
+                f"{self.num_tags} tags"
+            )
+        shape = emissions.shape[:2]
+        mask = torch.ones(shape, dtype=torch.bool, device=emissions.device) if mask is None else mask.bool()
+        if mask.shape != shape:
+            raise ValueError(f"mask has shape {tuple(mask.shape)}, but emissions have {tuple(emissions.shape)}")
+        return (emissions.transpose(0, 1), mask.t()) if self.batch_first else (emissions, mask)
+
+    @staticmethod
+    def _refuse_empty(lattice: Tensor, mask: Tensor) -> None:
+        """lattice: (seq_length, batch_size, num_tags), bool; mask: (seq_length, batch_size)"""
+        empty = ~lattice.any(dim=2) & mask
+        if empty.any():
+            row = int(empty.any(dim=0).int().argmax())
+            raise ValueError(f"row {row}: no tag is allowed at step {int(empty[:, row].int().argmax())}")

@@ -1,203 +1,299 @@
-"""The oracle is the enumeration of all tag sequences; at larger sizes, `torchcrf` itself."""
+"""The module around the engine: constraints, masks, reductions, errors. Oracles: `torchcrf`, and enumeration."""
 
-from itertools import pairwise, product
-from typing import Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
 import torchcrf
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 from spacy_crf_ner import labels
-from spacy_crf_ner.torch_modules import crf
-from spacy_crf_ner.torch_modules.buckets import length_mask
 from spacy_crf_ner.torch_modules.crf import LinearChainCRF
+from tests.torch_modules.oracle import (
+    SCHEMES,
+    Case,
+    Potentials,
+    Scheme,
+    bio,
+    cases,
+    free,
+    legal_paths,
+    padded,
+    scores_of,
+    tag_shares,
+)
 
-Potentials = Tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def random_potentials(seed: int, length: int, batch_size: int, num_tags: int, scale: float = 1.0) -> Potentials:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(length, batch_size, num_tags), (num_tags,), (num_tags, num_tags), (num_tags,)]
-    emissions, start, transitions, end = (
-        scale * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes
-    )
-    return emissions, start, transitions, end
-
-
-def each(change: Callable[[Tensor], Tensor], potentials: Potentials) -> Potentials:
-    emissions, start, transitions, end = potentials
-    return change(emissions), change(start), change(transitions), change(end)
-
-
-def enumerate_paths(potentials: Potentials, row: int, length: int) -> Tuple[List[Tuple[int, ...]], Tensor]:
-    """All tag sequences of one row, and their scores, written down from the definition."""
-    emissions, start, transitions, end = potentials
-    paths = list(product(range(len(start)), repeat=length))
-    scores = [
-        start[path[0]]
-        + sum(emissions[t, row, tag] for t, tag in enumerate(path))
-        + sum(transitions[i, j] for i, j in pairwise(path))
-        + end[path[-1]]
-        for path in paths
-    ]
-    return paths, torch.stack(scores)
+BIO = bio(2)
+close = torch.testing.assert_close
+schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
+directions = pytest.mark.parametrize("batch_first", [False, True])
 
 
-def bio_crf(n_types: int) -> LinearChainCRF:
-    return LinearChainCRF(
-        labels.n_tags(n_types),
-        legal_starts=torch.from_numpy(labels.legal_starts(n_types)),
-        legal_transitions=torch.from_numpy(labels.legal_transitions(n_types)),
-    )
+def crf_of(scheme: Scheme, batch_first: bool = False) -> LinearChainCRF:
+    torch.manual_seed(0)
+    module = LinearChainCRF(
+        scheme.num_tags, batch_first, legal_starts=scheme.starts, legal_transitions=scheme.transitions
+    ).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    return module
 
 
-lengths_strategy = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+def random_case(scheme: Scheme, lengths: List[int], scale: float = 2.0, seed: int = 0) -> Case:
+    scheme = scheme._replace(ends=torch.ones_like(scheme.ends))
+    return Case.random(seed, lengths, scheme, scale)
 
 
-@given(st.integers(0, 2**31), lengths_strategy, st.sampled_from([0.1, 1.0, 30.0]))
-@settings(deadline=None, max_examples=30)
-def test_partition_and_best_path_are_those_of_enumeration(seed: int, lengths: List[int], scale: float) -> None:
-    potentials = random_potentials(seed, max(lengths), len(lengths), 3, scale)
-    mask = length_mask(torch.tensor(lengths), torch.device("cpu"))
-    log_z = crf.log_partition(*potentials, mask)
-    best = crf.viterbi(*potentials, mask)
-    for row, length in enumerate(lengths):
-        paths, scores = enumerate_paths(potentials, row, length)
-        torch.testing.assert_close(log_z[row], scores.logsumexp(0))
-        assert tuple(best[:length, row].tolist()) == paths[int(scores.argmax())]
+def as_module(case: Case, module: LinearChainCRF) -> Case:
+    """The case with the module's parameters; ends are no constraint of it."""
+    scheme = case.scheme._replace(ends=torch.ones_like(case.scheme.ends))
+    shared = (module.start_transitions, module.transitions, module.end_transitions)
+    potentials = Potentials(case.potentials.emissions, *(x.detach() for x in shared))
+    return case._replace(potentials=potentials, scheme=scheme)
 
 
-@given(st.integers(0, 2**31), lengths_strategy)
-@settings(deadline=None, max_examples=30)
-def test_partial_likelihood_sums_the_allowed_paths(seed: int, lengths: List[int]) -> None:
-    potentials = random_potentials(seed, max(lengths), len(lengths), 3)
-    mask = length_mask(torch.tensor(lengths), torch.device("cpu"))
-    lattice = torch.rand(max(lengths), len(lengths), 3, generator=torch.Generator().manual_seed(seed)) < 0.5
-    lattice[..., 1] |= ~lattice.any(dim=2)
-    loss = crf.negative_log_likelihood(*potentials, lattice, mask)
-    for row, length in enumerate(lengths):
-        paths, scores = enumerate_paths(potentials, row, length)
-        allowed = torch.tensor([all(lattice[t, row, tag] for t, tag in enumerate(path)) for path in paths])
-        torch.testing.assert_close(loss[row], scores.logsumexp(0) - scores[allowed].logsumexp(0))
-
-
-def test_no_annotation_has_no_loss_and_no_gradient() -> None:
-    potentials = each(Tensor.requires_grad_, random_potentials(0, 5, 2, 3))
-    lattice = torch.ones(5, 2, 3, dtype=torch.bool)
-    loss = crf.negative_log_likelihood(*potentials, lattice, torch.ones(5, 2, dtype=torch.bool))
-    loss.sum().backward()
-    assert loss.tolist() == [0.0, 0.0]
-    for x in potentials:
-        assert x.grad is not None
-        torch.testing.assert_close(x.grad, torch.zeros_like(x), atol=1e-12, rtol=0.0)
-
-
-@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.filterwarnings("ignore:where received a uint8")
+@directions
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean", "token_mean"])
-def test_values_and_gradients_are_those_of_torchcrf(batch_first: bool, reduction: str) -> None:
-    lengths = torch.tensor([1, 40, 17, 2, 33])
-    torch.manual_seed(1)
-    theirs = torchcrf.CRF(7, batch_first=batch_first).double()
-    ours = LinearChainCRF(7, batch_first=batch_first).double()
-    ours.load_state_dict(theirs.state_dict())
-    mask = length_mask(lengths, torch.device("cpu"))
-    tags = torch.randint(0, 7, mask.shape)
-    emissions = 3 * torch.randn(*mask.shape, 7, dtype=torch.float64)
-    if batch_first:
-        mask, tags, emissions = mask.t(), tags.t(), emissions.transpose(0, 1)
-    grads = []
+@pytest.mark.parametrize("lengths", [[1, 40, 17, 2, 33], [8, 8, 8], None])
+def test_values_gradients_and_paths_are_those_of_torchcrf(
+    lengths: List[int], reduction: str, batch_first: bool
+) -> None:
+    """None: no mask."""
+    case = random_case(free(7), lengths or [9, 9], scale=3.0)
+    arguments = padded(case, batch_first, gap=0.0)
+    mask = arguments["mask"] if lengths else None
+    tags = arguments["tags"].clamp(min=0)
+    ours = crf_of(free(7), batch_first)
+    theirs = torchcrf.CRF(7, batch_first).double()
+    theirs.load_state_dict(ours.state_dict())
+    results = []
     for module in (theirs, ours):
-        x = emissions.clone().requires_grad_()
+        x = arguments["emissions"].clone().requires_grad_()
         likelihood = module(x, tags, mask, reduction=reduction)
-        likelihood.sum().backward()
-        grads.append([likelihood.detach(), x.grad, *(p.grad for p in module.parameters())])
-    for expected, actual in zip(*grads):
-        torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-10)
-    assert ours.decode(emissions, mask) == theirs.decode(emissions, mask)
+        total = (likelihood * torch.arange(1, 1 + likelihood.numel())).sum()
+        results.append((likelihood, *torch.autograd.grad(total, (x, *module.parameters()))))
+    if mask is not None:
+        assert torch.equal(ours(x, tags, mask.byte(), reduction), likelihood)
+    close(results[1], results[0], rtol=1e-9, atol=1e-9)
+    assert ours.decode(x, mask) == theirs.decode(x, mask)
 
 
-def test_gradients_pass_the_numerical_check_on_ragged_partial_rows() -> None:
-    mask = length_mask(torch.tensor([4, 1, 3]), torch.device("cpu"))
-    lattice = torch.rand(4, 3, 3, generator=torch.Generator().manual_seed(3)) < 0.6
-    lattice[..., 0] |= ~lattice.any(dim=2)
-    potentials = each(Tensor.requires_grad_, random_potentials(2, 4, 3, 3))
-    assert torch.autograd.gradcheck(
-        lambda e, s, t, n: crf.negative_log_likelihood(e, s, t, n, lattice, mask), potentials
-    )
+def test_parameters_and_state_are_those_of_torchcrf() -> None:
+    assert set(crf_of(BIO).state_dict()) == set(torchcrf.CRF(5).state_dict())
+    results = []
+    for kind in (torchcrf.CRF, LinearChainCRF):
+        torch.manual_seed(3)
+        results.append(dict(kind(5).named_parameters()))
+    assert list(results[0]) == list(results[1])
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
-def test_what_is_masked_does_not_matter() -> None:
-    emissions, start, transitions, end = random_potentials(4, 6, 3, 5)
-    mask = length_mask(torch.tensor([6, 2, 1]), torch.device("cpu"))
-    other = torch.where(mask.unsqueeze(2), emissions, torch.full_like(emissions, 1e6))
-    rest = (start, transitions, end)
-    assert torch.equal(crf.log_partition(emissions, *rest, mask), crf.log_partition(other, *rest, mask))
-    assert torch.equal(crf.viterbi(emissions, *rest, mask)[mask], crf.viterbi(other, *rest, mask)[mask])
+@schemes
+@directions
+def test_all_that_a_row_gives_is_that_of_enumeration(scheme: Scheme, batch_first: bool) -> None:
+    module = crf_of(scheme, batch_first)
+    case = as_module(random_case(scheme, [4, 0, 1, 3]), module)
+    x = padded(case, batch_first)
+    full = module(x["emissions"], x["tags"], x["mask"], reduction="none")
+    partial = module(x["emissions"], x["lattice"], x["mask"], reduction="none")
+    paths_of = module.decode(x["emissions"], x["mask"])
+    k_best_of = module.decode_k_best(x["emissions"], 5, x["mask"])
+    gamma = module.marginals(x["emissions"], x["mask"])
+    begin = torch.arange(1, scheme.num_tags - 1, 2)
+    spans = module.span_probabilities(x["emissions"], begin, begin + 1, 2, x["mask"])
+    if not batch_first:
+        gamma, spans = gamma.transpose(0, 1), spans.transpose(0, 1)
+    assert gamma.shape == (4, 4, scheme.num_tags) and spans.shape == (4, 4, 2, len(begin))
+    for b, (row, gold, allowed) in enumerate(case.rows()):
+        n = len(gold)
+        paths = legal_paths(n, case.scheme)
+        scores = scores_of(row, paths)
+        share = scores.softmax(0)
+        close(full[b], scores_of(row, gold[None])[0] - scores.logsumexp(0), rtol=0, atol=1e-11)
+        kept = scores_of(row, legal_paths(n, case.scheme, allowed)).logsumexp(0)
+        close(partial[b], kept - scores.logsumexp(0), rtol=0, atol=1e-11)
+        assert paths_of[b] == paths[int(scores.argmax())].tolist()
+        best = scores.argsort(descending=True)[:5]
+        assert [path for path, _ in k_best_of[b]] == paths[best].tolist()
+        assert [p for _, p in k_best_of[b]] == pytest.approx(share[best].tolist(), abs=1e-12)
+        close(gamma[b, :n], tag_shares(share, paths, scheme.num_tags)[0], rtol=0, atol=1e-12)
+        assert not gamma[b, n:].any() and not spans[b, n:].any()
+        for t in range(n):
+            one = paths[:, t] == begin[:, None]
+            goes_on = (paths[:, t + 1] == begin[:, None] + 1) if t + 1 < n else torch.zeros_like(one)
+            close(spans[b, t, 0], (one & ~goes_on).double() @ share, rtol=0, atol=1e-12)
 
 
-def test_constraints_hold_in_decoding_and_normalise_training_over_legal_paths() -> None:
-    module = bio_crf(2).double()
-    emissions, *_ = random_potentials(5, 4, 6, module.num_tags, scale=5.0)
-    tag_names = labels.bio_tags(["A", "B"])
-    for path in module.decode(emissions):
-        labels.tags_to_spans([tag_names[tag] for tag in path])  # refuses an illegal one
-    legal = [
-        path
-        for path in product(range(module.num_tags), repeat=4)
-        if labels.to_bio(tag_names[tag] for tag in path) == [tag_names[tag] for tag in path]
-    ]
-    tags = torch.tensor(legal).t()
-    each = module(emissions[:, :1].expand(-1, len(legal), -1), tags, reduction="none")
-    torch.testing.assert_close(each.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
+@given(case=cases)
+@settings(deadline=None, max_examples=20)
+def test_all_paths_come_with_probabilities_that_sum_to_one(case: Case) -> None:
+    """Where more are asked for than there are; and none of them breaks the scheme."""
+    module = crf_of(case.scheme)
+    case = as_module(case, module)
+    x = padded(case)
+    for found, length in zip(module.decode_k_best(x["emissions"], 2000, x["mask"]), case.lengths):
+        assert sorted(path for path, _ in found) == legal_paths(length, case.scheme).tolist()
+        assert sum(p for _, p in found) == pytest.approx(1.0, abs=1e-12)
+        assert [p for _, p in found] == sorted((p for _, p in found), reverse=True)
 
 
-def test_constraints_give_no_gradient_to_what_they_forbid() -> None:
-    module = bio_crf(2).double()
-    emissions, *_ = random_potentials(6, 3, 1, module.num_tags)
-    module(emissions, torch.tensor([[1], [2], [0]])).backward()
-    for parameter, illegal in (
-        (module.start_transitions, module.illegal_starts),
-        (module.transitions, module.illegal_transitions),
-    ):
-        assert parameter.grad is not None
-        assert torch.isfinite(parameter.grad).all()
-        assert (parameter.grad[illegal] == 0).all()
-        assert (parameter.grad[~illegal] != 0).any()
+@pytest.mark.parametrize("scheme", [BIO, SCHEMES["BIOES 1"]], ids=["BIO", "BIOES"])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_constraints_hold_in_all_decoding(scheme: Scheme, scale: float) -> None:
+    module = crf_of(scheme)
+    x = padded(random_case(scheme, [40, 13, 2, 1, 0], scale))
+    rows = module.decode_k_best(x["emissions"], 6, x["mask"])
+    for path in [*module.decode(x["emissions"], x["mask"]), *(path for row in rows for path, _ in row)]:
+        assert all(scheme.starts[path[:1]])
+        assert all(scheme.transitions[path[:-1], path[1:]])
+        if scheme is BIO:
+            labels.tags_to_spans([labels.bio_tags(["A", "B"])[tag] for tag in path])  # refuses an illegal one
 
 
-def test_constraints_stay_out_of_the_state_dict() -> None:
-    assert set(bio_crf(2).state_dict()) == set(torchcrf.CRF(5).state_dict())
+def test_constraints_normalise_training_over_legal_paths() -> None:
+    module, case, legal = crf_of(BIO), random_case(BIO, [4], 5.0), legal_paths(4, BIO)
+    emissions = case.potentials.emissions[:, None].expand(-1, len(legal), -1)
+    likelihood = module(emissions, legal.t(), reduction="none")
+    close(likelihood.exp().sum(), torch.ones((), dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-def test_a_constraint_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"legal_starts has shape \(3,\), but \(5,\)"):
-        LinearChainCRF(5, legal_starts=torch.ones(3, dtype=torch.bool))
-
-
-def test_float32_input_keeps_float64_accuracy() -> None:
-    potentials = random_potentials(7, 400, 4, 7, scale=10.0)
-    mask = torch.ones(400, 4, dtype=torch.bool)
-    exact = crf.log_partition(*each(Tensor.double, each(Tensor.float, potentials)), mask)
-    ours = crf.log_partition(*each(Tensor.float, potentials), mask)
-    torch.testing.assert_close(ours, exact, atol=1e-9, rtol=1e-12)
-
-
-def test_the_best_path_of_a_long_text_is_exact_in_float32() -> None:
-    """A score that grows with the text must not swallow the differences between tags."""
-    emissions, start, transitions, end = each(Tensor.float, random_potentials(8, 5000, 2, 7))
-    potentials = (emissions + 8, start, transitions, end)
-    mask = torch.ones(5000, 2, dtype=torch.bool)
-    assert torch.equal(crf.viterbi(*potentials, mask), crf.viterbi(*each(Tensor.double, potentials), mask))
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_constraints_give_no_gradient_to_what_they_forbid(scale: float) -> None:
+    module = crf_of(BIO)
+    case = random_case(BIO, [12, 5], scale)
+    x = padded(case)
+    for gold in (x["tags"], x["lattice"]):
+        module.zero_grad()
+        module(x["emissions"], gold, x["mask"]).backward()
+        for parameter, illegal in (
+            (module.start_transitions, module.illegal_starts),
+            (module.transitions, module.illegal_transitions),
+        ):
+            assert parameter.grad is not None and parameter.grad.isfinite().all()
+            assert not parameter.grad[illegal].any() and parameter.grad[~illegal].any()
 
 
 def test_potentials_handed_out_do_not_change_with_a_step() -> None:
-    module = bio_crf(2)
+    module = crf_of(BIO)
     handed_out = [x.detach() for x in module.constrained()]
     before = [x.clone() for x in handed_out]
     for parameter in module.parameters():
         parameter.data += 1
-    for x, y in zip(handed_out, before):
-        assert torch.equal(x, y)
+    assert all(torch.equal(x, y) for x, y in zip(handed_out, before))
+
+
+def test_an_emission_of_minus_infinity_forbids_a_tag() -> None:
+    module = crf_of(BIO)
+    case = as_module(random_case(BIO, [6, 3]), module)
+    x = padded(case)
+    emissions = x["emissions"].masked_fill(~x["lattice"], -torch.inf).requires_grad_()
+    likelihood = module(emissions, x["tags"], x["mask"], reduction="none")
+    likelihood.sum().backward()
+    assert likelihood.isfinite().all() and emissions.grad is not None and emissions.grad.isfinite().all()
+    every, kept = (module(x["emissions"], gold, x["mask"], "none") for gold in (x["tags"], x["lattice"]))
+    close(likelihood, every - kept, rtol=0, atol=1e-11)
+    assert module.marginals(emissions, x["mask"]).isfinite().all()
+
+
+GOOD = padded(random_case(bio(1), [4, 2, 3]))
+WHOLE = padded(random_case(bio(1), [4, 4, 4]))
+TAGS = (torch.tensor([1]), torch.tensor([2]))  # B, I
+READERS: Dict[str, Callable[..., Any]] = {
+    "forward": lambda module, emissions, mask: module(emissions, WHOLE["tags"], mask),
+    "forward on a lattice": lambda module, emissions, mask: module(emissions, WHOLE["lattice"], mask),
+    "decode": lambda module, emissions, mask: module.decode(emissions, mask),
+    "decode_k_best": lambda module, emissions, mask: module.decode_k_best(emissions, 2, mask),
+    "marginals": lambda module, emissions, mask: module.marginals(emissions, mask),
+    "span_probabilities": lambda module, emissions, mask: module.span_probabilities(emissions, *TAGS, 2, mask),
+}
+readers = pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
+
+
+@readers
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_emissions_that_are_no_numbers_are_refused_by_row(read: Callable[..., Any], bad: float) -> None:
+    """Minus infinity forbids a tag; here, all of a token's."""
+    emissions = GOOD["emissions"].clone()
+    emissions[1, 2, [0, 1, 2] if bad < 0 else [1]] = bad
+    with pytest.raises(ValueError, match=r"^row 2: .*emissions"):
+        read(crf_of(bio(1)), emissions, GOOD["mask"])
+
+
+@readers
+@directions
+@pytest.mark.parametrize("hole", [0, 1, 2])
+def test_a_mask_with_holes_is_refused_by_row(read: Callable[..., Any], hole: int, batch_first: bool) -> None:
+    """`torchcrf` takes it, and is wrong."""
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    mask[hole, 1] = False
+    with pytest.raises(ValueError, match=f"^row 1: .*mask is off at step {hole} "):
+        read(crf_of(bio(1)), WHOLE["emissions"], mask)
+
+
+@readers
+@pytest.mark.parametrize("shape", [(4, 3, 4), (4, 3), (12, 3), (1, 4, 3, 3)])
+def test_emissions_of_another_shape_are_refused(read: Callable[..., Any], shape: Tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^emissions have shape .* 3 tags"):
+        read(crf_of(bio(1)), torch.zeros(shape), None)
+
+
+@readers
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (4, 2), (4, 3, 1), (4, 3, 3)])
+def test_a_mask_of_another_shape_is_refused(read: Callable[..., Any], shape: Tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^mask .*shape .*, but emissions have \(4, 3, 3\)"):
+        read(crf_of(bio(1)), GOOD["emissions"], torch.ones(shape, dtype=torch.bool))
+
+
+@directions
+@pytest.mark.parametrize("tag", [3, -1, -100])
+def test_a_tag_out_of_range_is_refused_by_row(tag: int, batch_first: bool) -> None:
+    x = padded(random_case(bio(1), [4, 2, 3]), batch_first)
+    tags = x["tags"].clone()
+    (tags if batch_first else tags.t())[2, 1] = tag
+    with pytest.raises(ValueError, match=f"^row 2: tag {tag} at step 1 is out of range: there are 3 tags"):
+        crf_of(bio(1), batch_first)(x["emissions"], tags, x["mask"])
+
+
+def test_an_empty_allowed_set_is_refused_by_row() -> None:
+    lattice = GOOD["lattice"].clone()
+    lattice[1, 1] = False
+    with pytest.raises(ValueError, match=r"^row 1: no tag .* at step 1"):
+        crf_of(bio(1))(GOOD["emissions"], lattice, GOOD["mask"])
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (4, 3, 2), (3, 4, 3)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_tags_of_another_shape_are_refused(shape: Tuple[int, ...], dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=r"^tags .*shape .*, but emissions have \(4, 3, 3\)"):
+        crf_of(bio(1))(GOOD["emissions"], torch.ones(shape, dtype=dtype), GOOD["mask"])
+
+
+@pytest.mark.parametrize(
+    "message, call",
+    [
+        ("invalid reduction: median", lambda: crf_of(bio(1))(GOOD["emissions"], GOOD["tags"], None, "median")),
+        ("k = 0, but at least 1", lambda: crf_of(bio(1)).decode_k_best(GOOD["emissions"], 0, GOOD["mask"])),
+        (r"legal_starts has shape \(3,\), but \(5,\)", lambda: LinearChainCRF(5, legal_starts=torch.ones(3) > 0)),
+        (
+            r"legal_transitions has shape \(5, 4\), but \(5, 5\)",
+            lambda: LinearChainCRF(5, legal_transitions=torch.ones(5, 4) > 0),
+        ),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(message: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3), (4, 0)])
+def test_a_batch_without_tokens_is_no_error(shape: Tuple[int, int]) -> None:
+    module = crf_of(bio(1))
+    emissions, mask = torch.zeros(*shape, 3, dtype=torch.float64), torch.zeros(shape, dtype=torch.bool)
+    likelihood = module(emissions, torch.full(shape, -100), mask, reduction="none")
+    likelihood.sum().backward()
+    assert likelihood.tolist() == [0.0] * shape[1]
+    assert module.decode(emissions, mask) == [[]] * shape[1]
+    assert module.decode_k_best(emissions, 2, mask) == [[([], 1.0)]] * shape[1]
+    assert not module.marginals(emissions, mask).any()
+    assert not module.span_probabilities(emissions, *TAGS, 2, mask).any()
