@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import List, NamedTuple, Optional, Set, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from spacy.tokens import Span
 from spacy.training import Example
@@ -79,10 +79,11 @@ class Comparison:
         return [gold, *[[labels.OUTSIDE] for _ in stray]], [predicted, *[[f"B-{label}"] for label in stray]]
 
 
-def compare(example: Example) -> Comparison:
+def compare(example: Example, predicted: Optional[Iterable[Span]] = None) -> Comparison:
     """Judge the entities of an example.
 
     example (Example): A gold doc and the pipeline's doc for it. Their texts may differ in whitespace alone.
+    predicted (Optional[Iterable[Span]]): Spans of the pipeline's doc to judge; None for its entities.
     RETURNS (Comparison): The judged entities.
     RAISES (ValueError): The texts differ, so that the tokens cannot be aligned.
     """
@@ -92,8 +93,8 @@ def compare(example: Example) -> Comparison:
     gold = {(ent.start, ent.end, ent.label_): ent for ent in reference.ents}
     n_misaligned = _count_misaligned(example)
     found: Set[labels.Span] = set()
-    predicted: List[Judged] = []
-    for entity in example.predicted.ents:
+    judged: List[Judged] = []
+    for entity in example.predicted.ents if predicted is None else predicted:
         touched = [int(i) for i in x2y[entity.start : entity.end]]
         span: Optional[labels.Span] = None
         if touched and (n_misaligned == 0 or example.get_aligned_spans_x2y([entity])):
@@ -105,13 +106,13 @@ def compare(example: Example) -> Comparison:
         else:
             verdict = Verdict.CORRECT if span in gold else Verdict.SPURIOUS
             found.add(span)
-        predicted.append(Judged(entity, verdict, span))
+        judged.append(Judged(entity, verdict, span))
     return Comparison(
         gold=[
             Judged(entity, Verdict.CORRECT if span in found else Verdict.MISSED, span)
             for span, entity in gold.items()
         ],
-        predicted=predicted,
+        predicted=judged,
         n_tokens=len(reference),
         n_missing=len(missing),
         n_misaligned=n_misaligned,
