@@ -1,66 +1,150 @@
-"""The CRF's loss and decoding against `torchcrf`, interleaved in one run.
+"""The CRF against `torchcrf`: loss, loss and gradient, decoding; interleaved in one run, at several shapes.
 
-python benchmarks/crf.py [--batch 64] [--length 128] [--tags 7] [--threads 1] [--rounds 30]
+python benchmarks/crf.py [--device cpu] [--threads 1] [--rounds 20] [--output benchmarks/results/crf.json]
+
+Lengths are those of MSRA's training sentences, scaled so that the longest of a batch is the shape's; ours
+computes in float64, `torchcrf` in float32. The table is printed as Markdown; the JSON file holds the medians too.
 """
 
 import argparse
+import json
+import platform
 import statistics
 from functools import partial
+from pathlib import Path
 from time import perf_counter
-from typing import Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
+import numpy
 import torch
 import torchcrf
+from torch import Tensor
 
 from spacy_crf_ner.torch_modules.buckets import length_mask
 from spacy_crf_ner.torch_modules.crf import LinearChainCRF
 
+SHAPES = [(1, 50, 7), (16, 50, 7), (64, 128, 7), (256, 128, 7), (64, 512, 7), (32, 128, 21), (16, 256, 61)]
+"""(batch, longest, tags)"""
 
-def interleaved(alternatives: Dict[str, Callable[[], object]], rounds: int) -> Dict[str, float]:
-    """The median seconds of each alternative, run in turn so that a busy machine slows all alike."""
-    seconds: Dict[str, List[float]] = {name: [] for name in alternatives}
-    for i in range(rounds + 3):
+QUANTILES = [5, 18, 20, 23, 25, 28, 30, 33, 35, 38, 40, 43, 46, 50, 53, 58, 63, 70, 79, 96, 128]
+"""Lengths of MSRA's training sentences in steps of 5 %; 1.6 % are longer than 128 characters."""
+
+WARM_UP = 3
+
+
+def interleaved(
+    alternatives: Dict[str, Callable[[], object]], rounds: int, finish: Callable[[], None]
+) -> Dict[str, float]:
+    """The median milliseconds of each alternative, run in turn so that a busy machine slows all alike."""
+    times: Dict[str, List[float]] = {name: [] for name in alternatives}
+    for i in range(rounds + WARM_UP):
         for name, run in alternatives.items():
+            finish()
             start = perf_counter()
             run()
-            if i >= 3:  # warm-up
-                seconds[name].append(perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            finish()
+            if i >= WARM_UP:
+                times[name].append(1000 * (perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def batch(shape: Tuple[int, int, int], device: torch.device) -> Tuple[Tensor, Tensor, Tensor]:
+    """Emissions, tags and mask of one batch, time first."""
+    batch_size, longest, num_tags = shape
+    rng = numpy.random.default_rng(0)
+    drawn = numpy.interp(rng.random(batch_size), numpy.linspace(0, 1, len(QUANTILES)), QUANTILES)
+    lengths = torch.from_numpy((drawn * longest / QUANTILES[-1]).astype("int64")).clamp(1, longest)
+    lengths[0] = longest
+    generator = torch.Generator().manual_seed(0)
+    emissions = 3 * torch.randn(longest, batch_size, num_tags, generator=generator)
+    tags = torch.randint(0, num_tags, (longest, batch_size), generator=generator)
+    return emissions.to(device), tags.to(device), length_mask(lengths, device)
+
+
+def measure(shape: Tuple[int, int, int], device: torch.device, rounds: int) -> Dict[str, Any]:
+    """Compare the two at one shape, results first."""
+    emissions, tags, mask = batch(shape, device)
+    theirs = torchcrf.CRF(shape[2]).to(device)
+    ours = LinearChainCRF(shape[2]).to(device)
+    ours.load_state_dict(theirs.state_dict())
+
+    def loss(module: torchcrf.CRF) -> Tensor:
+        with torch.no_grad():
+            return module(emissions, tags, mask)
+
+    def loss_and_gradient(module: torchcrf.CRF) -> Tuple[Tensor, Tensor]:
+        module.zero_grad()
+        leaf = emissions.clone().requires_grad_()
+        value = module(leaf, tags, mask)
+        value.backward()
+        assert leaf.grad is not None
+        return value.detach(), leaf.grad
+
+    def decode(module: torchcrf.CRF) -> List[List[int]]:
+        return module.decode(emissions, mask)
+
+    # In float64 both agree, but for the rounding.
+    exact = torchcrf.CRF(shape[2]).to(device).double()
+    exact.load_state_dict(theirs.state_dict())
+    wide = emissions.double()
+    torch.testing.assert_close(ours(wide, tags, mask), exact(wide, tags, mask), rtol=1e-9, atol=1e-9)
+    assert ours.decode(wide, mask) == exact.decode(wide, mask)
+    assert torch.allclose(loss_and_gradient(ours)[1], loss_and_gradient(theirs)[1], atol=1e-2)
+
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    result: Dict[str, Any] = {"shape": shape, "tokens": int(mask.sum())}
+    tasks: Dict[str, Callable[[torchcrf.CRF], object]] = {
+        "loss": loss,
+        "loss + gradient": loss_and_gradient,
+        "decode": decode,
+    }
+    for task, run in tasks.items():
+        medians = interleaved({"ours": partial(run, ours), "torchcrf": partial(run, theirs)}, rounds, finish)
+        result[task] = {**medians, "ratio": medians["torchcrf"] / medians["ours"]}
+    return result
+
+
+def table(results: List[Dict[str, Any]]) -> str:
+    """Milliseconds of ours, and how many times as long `torchcrf` takes."""
+    lines = [
+        "| batch, longest, tags | loss | | loss + gradient | | decode | |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        cells = [", ".join(map(str, result["shape"]))]
+        for task in ("loss", "loss + gradient", "decode"):
+            cells += [f"{result[task]['ours']:.2f} ms", f"{result[task]['ratio']:.1f} x"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, default in (("batch", 64), ("length", 128), ("tags", 7), ("threads", 1), ("rounds", 30)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "crf.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    theirs = torchcrf.CRF(args.tags)
-    ours = LinearChainCRF(args.tags)
-    ours.load_state_dict(theirs.state_dict())
-    emissions = torch.randn(args.length, args.batch, args.tags)
-    tags = torch.randint(0, args.tags, (args.length, args.batch))
-    lengths = torch.randint(1, args.length + 1, (args.batch,))
-    lengths[0] = args.length
-    mask = length_mask(lengths, torch.device("cpu"))
-
-    def loss(module: torchcrf.CRF) -> torch.Tensor:
-        leaf = emissions.clone().requires_grad_()
-        value = -module(leaf, tags, mask)
-        value.backward()
-        return value.detach()
-
-    assert ours.decode(emissions, mask) == theirs.decode(emissions, mask)
-    print(f"threads {torch.get_num_threads()}, batch {args.batch}, length {args.length}, tags {args.tags}")
-    print(f"loss: ours (float64) {loss(ours).item():.6f}, torchcrf (float32) {loss(theirs).item():.6f}")
-    runs: Dict[str, Callable[[torchcrf.CRF], object]] = {
-        "loss + gradient": loss,
-        "decode": lambda module: module.decode(emissions, mask),
-    }
-    for task, run in runs.items():
-        medians = interleaved({"ours": partial(run, ours), "torchcrf": partial(run, theirs)}, args.rounds)
-        times = ", ".join(f"{name} {1000 * value:.2f} ms" for name, value in medians.items())
-        print(f"{task}: {times}; ratio torchcrf / ours {medians['torchcrf'] / medians['ours']:.2f}")
+    device = torch.device(args.device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
+    machine = {"device": f"{device.type} ({name})", "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
+    results = []
+    for shape in SHAPES:
+        results.append(measure(shape, device, args.rounds))
+        print(
+            f"{shape}: "
+            + ", ".join(f"{task} {results[-1][task]['ratio']:.1f} x" for task in list(results[-1])[2:]),
+            flush=True,
+        )
+    print("\n" + table(results))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps({**machine, "results": results}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
