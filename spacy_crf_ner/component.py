@@ -328,7 +328,8 @@ class CRFEntityRecognizer(TrainablePipe):
         sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
         losses (Optional[Dict[str, float]]): Updated with the loss in nats a token, under the component's name.
         RETURNS (Dict[str, float]): The updated losses.
-        RAISES (ValueError): `nlp.resume_training` has not been called.
+        RAISES (ValueError): `nlp.resume_training` has not been called, or the component listens to another's
+            embedding, which spaCy does not compute in a rehearsal.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -338,6 +339,11 @@ class CRFEntityRecognizer(TrainablePipe):
             raise ValueError(
                 f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
                 "first update"
+            )
+        for upstream in (node.upstream_name for node in self.model.walk() if hasattr(node, "upstream_name")):
+            raise ValueError(
+                f"component '{self.name}' listens to '{upstream}', whose embedding spaCy does not compute in a "
+                "rehearsal: give it one of its own, by nlp.replace_listeners() before nlp.resume_training()"
             )
         docs = [example.predicted for example in examples]
         if not any(len(doc) for doc in docs):

@@ -9,7 +9,18 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Adam, fix_random_seed
 
-from tests.util import TEXTS, assert_learnt, ents, example_from, get_pipe, head_of, optimizer, overfitted
+from tests.util import (
+    SMALL_MODEL,
+    TEXTS,
+    assert_learnt,
+    ents,
+    example_from,
+    examples_from,
+    get_pipe,
+    head_of,
+    optimizer,
+    overfitted,
+)
 
 TIME = [("今天天气很好，大家都很高兴。", {"今天": "TIME"}), ("昨天李红去了北京。", {"昨天": "TIME"})]
 """Texts in which a new type alone is marked: the person and the place of the second are O."""
@@ -122,6 +133,21 @@ def test_without_an_earlier_model_there_is_nothing_to_rehearse() -> None:
     nlp = overfitted(steps=1)
     with pytest.raises(ValueError, match=r"'crf_ner' has no earlier model.*nlp\.resume_training\(\)"):
         nlp.rehearse(raw(nlp), sgd=optimizer())
+
+
+def test_a_component_that_listens_is_refused_until_it_has_its_own_embedding() -> None:
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("tok2vec")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "tok2vec"}
+    nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": listener}})
+    nlp.initialize(lambda: examples_from(nlp))
+    sgd = nlp.resume_training()
+    nlp.update(examples_from(nlp), sgd=sgd)
+    with pytest.raises(ValueError, match=r"'crf_ner' listens to 'tok2vec'.*nlp\.replace_listeners\(\)"):
+        nlp.rehearse(raw(nlp), sgd=sgd)
+    nlp.replace_listeners("tok2vec", "crf_ner", ["model.tok2vec"])
+    nlp.resume_training()
+    assert nlp.rehearse(raw(nlp), sgd=sgd)["crf_ner"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_copy_that_rehearses_is_saved_and_loaded_without_it() -> None:

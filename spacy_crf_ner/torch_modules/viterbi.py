@@ -207,14 +207,16 @@ def _on_host(
     RETURNS: Emissions, start, transitions, end; the rows' lengths; their origins.
     """
     inputs = (emissions, start, transitions, end, sequences.lengths, sequences.origin)
-    if emissions.device.type == "cpu":
-        parts = [x.detach() for x in inputs]
-    else:
-        # float64 holds every index exactly.
-        flat = torch.cat([x.detach().double().to(emissions.device).flatten() for x in inputs]).cpu()
-        parts = [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in inputs]), inputs)]
+    on_host = emissions.device.type == "cpu"
+    parts = [x.detach() for x in inputs] if on_host else _in_one_copy([x.detach() for x in inputs])
     potentials = [x.double().numpy() for x in parts[:4]]
     if lattice is not None:
         potentials[0] = numpy.where(lattice.cpu().numpy(), potentials[0], FORBIDDEN)
     lengths, origin = (x.long().numpy() for x in parts[4:])
     return potentials, lengths, origin
+
+
+def _in_one_copy(tensors: List[Tensor]) -> List[Tensor]:
+    """The tensors on the CPU, in float64, which holds every index exactly; gathered where the first one lies."""
+    flat = torch.cat([x.to(tensors[0].device).double().flatten() for x in tensors]).cpu()
+    return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors)]
