@@ -176,7 +176,7 @@ def test_a_lattice_without_a_legal_path_has_next_to_no_likelihood_and_a_finite_g
     allowed = case.allowed.clone()
     allowed[:2] = torch.tensor([[False, False, True], [True, True, True]])
     allowed[3:5] = torch.tensor([[True, False, False], [False, False, True]])
-    allowed[6] = False
+    allowed[6:8] = torch.tensor([[False, False, False], [True, False, False]])
     case = case._replace(allowed=allowed)
     leaves = case.potentials.leaves()
     likelihood = likelihood_of(case, leaves, how, partial=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
-from spacy_crf_ner.torch_modules.viterbi import k_best, viterbi
+from spacy_crf_ner.torch_modules.viterbi import _in_one_copy, k_best, viterbi
 from tests.torch_modules.oracle import (
     ARRANGEMENTS,
     SCHEMES,
@@ -179,6 +179,13 @@ def test_an_emission_of_minus_infinity_forbids_a_tag(how: str) -> None:
     assert [len(paths) for paths, _ in by_number] == [len(paths) for paths, _ in by_lattice]
     for (paths, scores), (others, expected) in zip(by_number, by_lattice):
         assert torch.equal(paths, others) and torch.equal(scores, expected)
+
+
+def test_what_a_device_holds_comes_in_one_copy_with_its_shapes() -> None:
+    sent = [torch.rand(3, 2), torch.rand(2, 2, dtype=torch.float64), torch.zeros(0, 2), torch.tensor([2**52 + 1])]
+    received = _in_one_copy(sent)
+    assert all(x.shape == y.shape and torch.equal(x.double(), y) for x, y in zip(sent, received))
+    assert int(received[3]) == 2**52 + 1
 
 
 def test_inputs_stay_as_they_are() -> None:
