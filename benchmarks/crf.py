@@ -143,8 +143,11 @@ def main() -> None:
             flush=True,
         )
     print("\n" + table(results))
+    # One file for all kinds of device.
+    kept = json.loads(args.output.read_text(encoding="utf-8")) if args.output.exists() else {}
+    kept[device.type] = {**machine, "results": results}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({**machine, "results": results}, indent=2) + "\n", encoding="utf-8")
+    args.output.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

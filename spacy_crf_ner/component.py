@@ -11,7 +11,7 @@ from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.scorer import get_ner_prf
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import check_lexeme_norms
 from spacy.vocab import Vocab
@@ -19,7 +19,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from spacy_crf_ner import labels as bio
 from spacy_crf_ner import lattices
-from spacy_crf_ner.decoding import Decoding, Reading
+from spacy_crf_ner.decoding import Decoding, Reading, save_scores
 from spacy_crf_ner.gazetteer import Gazetteer
 from spacy_crf_ner.model import losses as model_losses
 from spacy_crf_ner.model.potentials import Potentials
@@ -141,12 +141,20 @@ class CRFEntityRecognizer(TrainablePipe):
         found = {*self.labels, *labels}
         if not all(isinstance(label, str) and label for label in found):
             raise ValueError(f"labels must be non-empty strings, not {sorted(map(repr, found))}")
+        phrases = self.gazetteer
         if gazetteer is not None:
             if nlp is None:
                 raise ValueError("phrases need a tokenizer: give initialize() the pipeline as well, nlp=nlp")
-            self.gazetteer.clear()
-            self.gazetteer.add_patterns(gazetteer, nlp.make_doc)
+            phrases = Gazetteer(self.vocab, phrases.attr)
+            phrases.add_patterns(gazetteer, nlp.make_doc)
+        if unknown := set(phrases.labels) - found:
+            raise ValueError(
+                f"the gazetteer names the entity types {sorted(unknown)}, which are not among the labels "
+                f"{sorted(found)}; add them with add_label() before, or leave their phrases out"
+            )
+        self.gazetteer = phrases
         self.cfg.update(labels=sorted(found), untrained=[], temperature=1.0)
+        self._teacher = None
         for label in self.labels:
             self.vocab.strings.add(label)
         self._require_labels()
@@ -197,7 +205,7 @@ class CRFEntityRecognizer(TrainablePipe):
             blocked = [doc[i : i + 1] for i in lattices.blocked_tokens(doc)]
             doc.set_ents([*doc.ents, *found], blocked=blocked, default="outside")
             if self.save_scores:
-                doc.spans[self.name] = SpanGroup(doc, name=self.name, attrs={"scores": saved}, spans=found)
+                save_scores(doc, self.name, dict(zip(found, saved)))
 
     def predict_scores(self, docs: Iterable[Doc]) -> List[List[Tuple[Span, float]]]:
         """The entities that the component would set, whatever `min_score` is, each with its probability.
@@ -238,6 +246,9 @@ class CRFEntityRecognizer(TrainablePipe):
         """Fit the temperature by the likelihood of gold annotation, so that probabilities say how often they are
         right. It changes no prediction but through `min_score` and the gazetteer's bonuses.
 
+        What is set on the predicted docs, and the gazetteer, have no part in the fit. Labels that are not
+        predicted yet have none either: gold entities of theirs count as missing annotation.
+
         examples (Iterable[Example]): Held-out examples; the predicted docs as the preceding components left them.
         batch_size (int): Docs that the model predicts at a time.
         RETURNS (float): The temperature, which is set as well.
@@ -245,9 +256,14 @@ class CRFEntityRecognizer(TrainablePipe):
         """
         batches = []
         for batch in util.minibatch(examples, batch_size):
+            docs = [example.predicted for example in batch]
+            allowed = [lattices.free_lattice(doc, self.labels, self.cfg["untrained"]) for doc in docs]
             gold = [lattices.gold_lattice(example, self.labels) for example in batch]
-            batches.append((self.predict([example.predicted for example in batch]), gold))
-        if not any(words.any() and not words.all() for _, gold in batches for words in gold):
+            for free, known in zip(allowed, gold):
+                known &= free
+                known |= free & ~known.any(axis=1, keepdims=True)
+            batches.append((self.predict(docs), gold, allowed))
+        if not any((known != free).any() for _, gold, allowed in batches for known, free in zip(gold, allowed)):
             raise ValueError("no token of the examples is annotated: there is nothing to fit a temperature to")
         self.temperature = model_losses.fit_temperature(self.model.ops, batches)
         return self.temperature
@@ -267,7 +283,7 @@ class CRFEntityRecognizer(TrainablePipe):
         validate_examples(examples, "CRFEntityRecognizer.get_loss")
         gold = [lattices.gold_lattice(example, self.labels) for example in examples]
         loss, gradient = model_losses.negative_log_likelihood(self.model.ops, potentials, gold)
-        return _per_token(loss, gradient)
+        return model_losses.per_token(loss, gradient)
 
     def update(
         self,
@@ -320,6 +336,9 @@ class CRFEntityRecognizer(TrainablePipe):
     ) -> Dict[str, float]:
         """Hold on to what was learnt: step towards what the model thought when `nlp.resume_training` was called.
 
+        `Language.rehearse` steps one pipe a call, and any pipe that can be trained may be the one: beside others,
+        call ``nlp.rehearse(examples, exclude=others)`` or this method.
+
         The loss is the Kullback-Leibler divergence of the tag sequences' distribution from the earlier model's.
         Labels that were added since, or had not been trained, have no part in it.
 
@@ -353,7 +372,8 @@ class CRFEntityRecognizer(TrainablePipe):
         allowed = [lattices.free_lattice(doc, self.labels[: (len(old.start) - 1) // 2], untrained) for doc in docs]
         set_dropout_rate(self.model, drop)
         potentials, backprop = self.model.begin_update(docs)
-        loss, gradient = _per_token(*model_losses.divergence_from(self.model.ops, old, potentials, allowed))
+        divergence = model_losses.divergence_from(self.model.ops, old, potentials, allowed)
+        loss, gradient = model_losses.per_token(*divergence)
         backprop(gradient)
         if sgd is not None:
             self.model.finish_update(_keeping_gradients(sgd))
@@ -372,9 +392,12 @@ class CRFEntityRecognizer(TrainablePipe):
         """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`."""
         exclude = tuple(exclude)
         fields = srsly.msgpack_loads(bytes_data)
+        if "pipe" not in fields:
+            raise ValueError(f"component '{self.name}': these bytes are of another component, or an older version")
         super().from_bytes(fields["pipe"], exclude=exclude)
         if "gazetteer" in fields and "gazetteer" not in exclude:
             self.gazetteer.from_bytes(fields["gazetteer"])
+        self._teacher = None
         return self
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
@@ -389,16 +412,14 @@ class CRFEntityRecognizer(TrainablePipe):
         exclude = tuple(exclude)
         super().from_disk(path, exclude=exclude)
         if "gazetteer" not in exclude:
-            self.gazetteer.from_disk(Path(path) / "gazetteer")
+            file = Path(path) / "gazetteer"
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"{file}: no such file; save the pipe again, or load it with exclude=['gazetteer']"
+                )
+            self.gazetteer.from_disk(file)
+        self._teacher = None
         return self
-
-
-def _per_token(loss: float, gradient: Potentials) -> Tuple[float, Potentials]:
-    """Divide a loss and its gradient by the batch's number of tokens."""
-    scale = 1.0 / max(sum(len(emission) for emission in gradient.emissions), 1)
-    for array in (*gradient.emissions, gradient.start, gradient.transitions, gradient.end):
-        array *= scale
-    return loss * scale, gradient
 
 
 def _keeping_gradients(sgd: Callable) -> Any:

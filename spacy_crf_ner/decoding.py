@@ -1,11 +1,11 @@
 """From docs and potentials to entities: the best reading, its probabilities, and the next best ones."""
 
 from functools import cached_property
-from typing import Collection, List, NamedTuple, Sequence, Tuple
+from typing import Any, Collection, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy
 from spacy.attrs import ENT_IOB
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from thinc.api import Ops
 from torch import Tensor
 
@@ -23,6 +23,23 @@ class Reading(NamedTuple):
     probability: float
 
 
+def save_scores(doc: Doc, name: str, scores: Dict[Span, float]) -> None:
+    """Write entities and their probabilities to a span group. What it held of an earlier pass stays as long as it
+    is an entity.
+
+    doc (Doc): The doc, its entities set.
+    name (str): The group's name.
+    scores (Dict[Span, float]): The new entities, each with its probability: plain floats in attrs["scores"].
+    """
+    earlier = doc.spans.get(name, [])
+    old_scores: Any = earlier.attrs.get("scores", []) if isinstance(earlier, SpanGroup) else []
+    ents = set(doc.ents)
+    kept = {span: score for span, score in zip(earlier, old_scores) if span in ents}
+    found = sorted({**kept, **scores}.items())
+    attrs = {"scores": [score for _, score in found]}
+    doc.spans[name] = SpanGroup(doc, name=name, attrs=attrs, spans=[span for span, _ in found])
+
+
 class Decoding:
     """A batch of docs under the potentials that a model gave them. Nothing here changes a doc.
 
@@ -33,7 +50,8 @@ class Decoding:
     gazetteer (Gazetteer): Phrases that constrain the readings.
     temperature (float): By what all potentials are divided. Probabilities and the bonuses of phrases are those of
         the potentials after that.
-    RAISES (ValueError): A phrase in a doc is of a type that is not among `types`.
+    RAISES (ValueError): A phrase in a doc is of a type that is not among `types`, or the potentials are of another
+        number of tags.
     """
 
     def __init__(
@@ -53,7 +71,7 @@ class Decoding:
         for label in sorted({match.label for found in matches for match in found} - {"", *types}):
             raise ValueError(
                 f"the gazetteer names the entity type {label!r}, which is not among the labels {list(types)}; "
-                "add it with add_label() or remove its phrases"
+                "add it with add_label(), or clear() the gazetteer and add the phrases without it"
             )
         hard = [[match for match in found if match.rule == "hard"] for found in matches]
         allowed = [

@@ -9,7 +9,7 @@ import srsly
 from spacy.attrs import IDS
 from spacy.matcher import PhraseMatcher
 from spacy.tokens import Doc
-from spacy.util import ensure_path, filter_spans
+from spacy.util import ensure_path
 from spacy.vocab import Vocab
 
 RULES = ("hard", "soft", "never")
@@ -126,9 +126,8 @@ class Gazetteer:
         """Find the phrases in a doc.
 
         doc (Doc): The doc.
-        RETURNS (List[Match]): Sorted by start, then end. Hard ones do not overlap: the longest stay, of two that
-            are as long the earlier, as in `spacy.util.filter_spans`. Soft and never ones all stay. Matches that
-            begin or end in whitespace, which only other attributes than "ORTH" can find, are left out.
+        RETURNS (List[Match]): Sorted by start, then end; they may overlap. Matches that begin or end in
+            whitespace, which only other attributes than "ORTH" can find, are left out.
         """
         if not self._phrases:
             return []
@@ -136,52 +135,56 @@ class Gazetteer:
         if not found:
             return []
         values = doc.to_array(IDS[self.attr])
-        matches = [
+        return sorted(
             Match(start, end, entry.label, entry.rule, entry.weight)
             for _, start, end in found
             if not (doc[start].is_space or doc[end - 1].is_space)
             for _, entry in self._phrases[tuple(values[start:end].tolist())].values()
-        ]
-        hard = filter_spans(doc[match.start : match.end] for match in matches if match.rule == "hard")
-        kept = {(span.start, span.end) for span in hard}
-        return sorted(match for match in matches if match.rule != "hard" or match[:2] in kept)
+        )
 
-    def to_bytes(self, **kwargs: Any) -> bytes:
+    def to_bytes(self) -> bytes:
         """Serialize the attribute and the entries, with their words: no tokenizer is needed to load them.
 
         RETURNS (bytes): The serialized gazetteer.
         """
         return srsly.msgpack_dumps({"attr": self.attr, "entries": [entry._asdict() for entry in self._entries()]})
 
-    def from_bytes(self, data: bytes, **kwargs: Any) -> "Gazetteer":
-        """Replace the attribute and the entries by those that `to_bytes` wrote.
+    def from_bytes(self, data: bytes) -> "Gazetteer":
+        """Replace the entries by those that `to_bytes` wrote.
 
         data (bytes): The serialized gazetteer.
         RETURNS (Gazetteer): The gazetteer itself.
-        RAISES (ValueError): These are not the bytes of a gazetteer; the content stays as it was.
+        RAISES (ValueError): These are not the bytes of a gazetteer, or it holds entries that are compared by
+            another attribute; the content stays as it was.
         """
         try:
             saved = srsly.msgpack_loads(data)
-            loaded = Gazetteer(self.vocab, saved["attr"])
-            loaded._add("entry", [_Entry(**entry) for entry in saved["entries"]])
+            attr, entries = saved["attr"], [_Entry(**entry) for entry in saved["entries"]]
+            if entries and attr != self.attr:
+                raise ValueError(
+                    f"the phrases were saved to be compared by {attr}, but phrase_matcher_attr is {self.attr}"
+                )
+            loaded = Gazetteer(self.vocab, self.attr)
+            loaded._add("entry", entries)
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"no gazetteer as to_bytes or to_disk writes it: {error!r}; write it anew") from error
+            raise ValueError(f"no gazetteer that can be loaded here: {error!r}; write it anew") from error
         vars(self).update(vars(loaded))
         return self
 
-    def to_disk(self, path: Union[str, Path], **kwargs: Any) -> None:
+    def to_disk(self, path: Union[str, Path]) -> None:
         """Write `to_bytes` to a file.
 
         path (Union[str, Path]): The file.
         """
         ensure_path(path).write_bytes(self.to_bytes())
 
-    def from_disk(self, path: Union[str, Path], **kwargs: Any) -> "Gazetteer":
-        """Replace the attribute and the entries by those of a file.
+    def from_disk(self, path: Union[str, Path]) -> "Gazetteer":
+        """Replace the entries by those of a file.
 
         path (Union[str, Path]): The file that `to_disk` wrote.
         RETURNS (Gazetteer): The gazetteer itself.
-        RAISES (ValueError): The file holds no gazetteer; the content stays as it was.
+        RAISES (OSError): The file cannot be read.
+        RAISES (ValueError): `from_bytes` refuses what it holds; the content stays as it was.
         """
         try:
             return self.from_bytes(ensure_path(path).read_bytes())

@@ -6,13 +6,14 @@ begins nor ends there.
 
 from itertools import chain, repeat
 from math import inf
-from typing import Collection, Dict, Iterable, List, Sequence, Set
+from typing import Collection, Dict, Iterable, List, Sequence
 
 import numpy
 from numpy.typing import NDArray
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
+from spacy.util import filter_spans
 
 from spacy_crf_ner import labels
 from spacy_crf_ner.gazetteer import Match
@@ -79,24 +80,29 @@ def decoding_lattice(
     doc (Doc): The doc.
     types (Sequence[str]): The model's entity types, in order.
     unpredicted (Collection[str]): Types that no open token may have.
-    hard (Iterable[Match]): Phrases that must be entities, not overlapping, their types among `types`. Those that
-        touch what is set, or run over a sentence's start, are passed over.
+    hard (Iterable[Match]): Phrases that must be entities, their types among `types`. Those that touch what is set,
+        or run over a sentence's start, are passed over; of the others that overlap, the longest stays, and of two
+        that are as long the earlier.
     RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
     """
     words = words_of(doc)
     ent_iob, sent_start = doc.to_array([ENT_IOB, SENT_START]).T
     lattice = free_lattice(doc, types, unpredicted)
     is_set = numpy.isin(ent_iob, SET)
-    taken = is_set
+    known_outside = numpy.zeros(len(doc), dtype=bool)
     if (ent_iob[words] == MISSING).any():
-        taken = is_set | (ent_iob == OUTSIDE)
-        lattice[words & (ent_iob == OUTSIDE), 1:] = False
+        known_outside = ent_iob == OUTSIDE
+        lattice[words & known_outside, 1:] = False
     index = {tag: i for i, tag in enumerate(labels.bio_tags(types))}
-    set_spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
-    for start, end, label, *_ in hard:
-        if not taken[start:end].any() and not (sent_start[start + 1 : end] == 1).any():
-            set_spans.append((start, end, label))
-            is_set[start:end] = True
+    applicable = (
+        Span(doc, start, end, label=label)
+        for start, end, label, *_ in hard
+        if not (is_set | known_outside)[start:end].any() and not (sent_start[start + 1 : end] == 1).any()
+    )
+    spans = [*doc.ents, *filter_spans(applicable)]
+    for span in spans:
+        is_set[span.start : span.end] = True
+    set_spans = [(span.start, span.end, span.label_) for span in spans]
     for start, end, label in set_spans:
         inside = start + numpy.flatnonzero(words[start:end])
         lattice[inside] = False
@@ -105,7 +111,7 @@ def decoding_lattice(
             lattice[position, index.get(f"{prefix}-{label}", 0)] = True
     for i in blocked_tokens(doc):
         lattice[i, 1:] = False
-    fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1))
+    fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1) | (known_outside & ~words))
     for i in numpy.flatnonzero(fresh).tolist():
         following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
         if not is_set[following]:
@@ -116,30 +122,37 @@ def decoding_lattice(
 def bonuses(matches: Iterable[Match], lattice: Lattice, types: Sequence[str], origin: int) -> List[Bonus]:
     """What phrases are worth to the chain of a batch.
 
-    matches (Iterable[Match]): Soft and never matches of a doc; hard ones are in its lattice already.
+    matches (Iterable[Match]): The matches of a doc. Hard ones are in its lattice already.
     lattice (Lattice): The doc's decoding lattice.
     types (Sequence[str]): The model's entity types, in order.
     origin (int): The doc's first word, counted in the batch's words.
-    RETURNS (List[Bonus]): A ban for a never match, of each type if it names none.
+    RETURNS (List[Bonus]): A ban for a never match, of each type if it names none; none for spans that are entities
+        in every reading that the lattice allows.
     """
     index: Dict[str, int] = {label: i for i, label in enumerate(types)}
     words = lattice.any(axis=1)
     before = words.cumsum() - words
+    rows = lattice[words]
     found: List[Bonus] = []
     for match in matches:
-        if match.rule == "hard" or is_certain(match, lattice):
+        start, end = int(before[match.start]), int(before[match.end - 1]) + 1
+        if match.rule == "hard" or _is_certain(rows[start:end], rows[end : end + 1]):
             continue
-        start, end = origin + int(before[match.start]), origin + int(before[match.end - 1]) + 1
         weight = match.weight if match.rule == "soft" else -inf
-        of_types: Set[int] = {index[match.label]} if match.label else set(index.values())
-        found.extend(Bonus(start, end, i, weight) for i in sorted(of_types))
+        for i in [index[match.label]] if match.label else range(len(types)):
+            # A type that cannot begin here needs neither.
+            if rows[start, 2 * i + 1]:
+                found.append(Bonus(origin + start, origin + end, i, weight))
     return found
 
 
-def is_certain(match: Match, lattice: Lattice) -> bool:
-    """Whether a match's span is an entity in every reading of the lattice: it is set, or a hard phrase."""
-    rows, after = (part[part.any(axis=1)] for part in (lattice[match.start : match.end], lattice[match.end :]))
+def _is_certain(rows: Lattice, after: Lattice) -> bool:
+    """Whether a span is an entity in every reading that the lattice allows: it is set, or a hard phrase.
+
+    rows (Lattice): *Shape:* (n_words of the span, n_tags).
+    after (Lattice): *Shape:* (1, n_tags), of the word after it; (0, n_tags) at the doc's end.
+    """
     begin = int(rows[0].argmax())
     inside = begin + 1
     certain = begin % 2 == 1 and (rows.sum(axis=1) == 1).all() and rows[1:, inside].all()
-    return bool(certain and not after[:1, inside : inside + 1].any())
+    return bool(certain and not after[:, inside : inside + 1].any())

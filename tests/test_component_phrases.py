@@ -109,6 +109,31 @@ def test_a_hard_phrase_does_not_run_over_a_sentence_start(nlp: Language) -> None
     assert ("北京大学", "ORG") not in ents(get_pipe(nlp, "crf_ner")(doc))
 
 
+def test_of_overlapping_hard_phrases_the_longest_that_can_be_stays_and_then_the_earlier(nlp: Language) -> None:
+    add(nlp, "ORG", "北京大学", "在北")
+    add(nlp, "LOC", "北京", "学读")
+    pipe = get_pipe(nlp, "crf_ner")
+    found = ents(nlp(TEXT))
+    assert ("北京大学", "ORG") in found and not {("北京", "LOC"), ("在北", "ORG"), ("学读", "LOC")} & set(found)
+    # Where the longest cannot be, the others have their turn.
+    doc = nlp.make_doc(TEXT)
+    doc.set_ents([], blocked=[doc[7:8]], default="missing")
+    assert ("在北", "ORG") in ents(pipe(doc))
+    doc = nlp.make_doc(TEXT)
+    doc[6].is_sent_start = True
+    doc[4].is_sent_start = True
+    found = ents(pipe(doc))
+    assert ("北京", "LOC") in found and ("学读", "LOC") in found
+
+
+def test_a_hard_phrase_is_certain_at_any_min_score(nlp: Language) -> None:
+    sure = spacy.blank("zh")
+    sure.add_pipe("crf_ner", config={"model": SMALL_MODEL, "min_score": 1.0})
+    sure.from_bytes(nlp.to_bytes())
+    add(sure, "ORG", "读书", "王小", "北京")
+    assert set(ents(sure(TEXT))) == {("读书", "ORG"), ("王小", "ORG"), ("北京", "ORG")}
+
+
 def test_a_phrase_of_an_unknown_type_is_refused_where_it_is_found(nlp: Language) -> None:
     add(nlp, "GAME", "读书")
     assert nlp("我在北京。") is not None
@@ -137,12 +162,30 @@ def test_phrases_come_from_the_config_and_are_saved_with_the_pipe(tmp_path: Path
     text = "我在ａｂｃ与南极。"
     for loaded in (spacy.load(tmp_path), spacy.blank("zh")):
         if "crf_ner" not in loaded.pipe_names:
-            loaded.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+            loaded.add_pipe("crf_ner", config={"model": SMALL_MODEL, "phrase_matcher_attr": "LOWER"})
             loaded.from_bytes(nlp.to_bytes())
         assert {("ａｂｃ", "ORG"), ("南极", "LOC")} <= set(ents(loaded(text)))
     (tmp_path / "crf_ner" / "gazetteer").unlink()
     with pytest.raises(OSError, match="gazetteer"):
         spacy.load(tmp_path)
+
+
+def test_phrases_that_initialize_refuses_leave_those_that_are_there() -> None:
+    nlp = spacy.blank("zh")
+    pipe: Any = nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
+    add(nlp, "LOC", "南极")
+    wrong: List[Tuple[Dict[str, Any], str]] = [
+        ({"label": "LOC", "pattern": ""}, "entry 1: '' has no words"),
+        (
+            {"label": "GAME", "pattern": "围棋"},
+            r"names the entity types \['GAME'\], which are not among the labels",
+        ),
+    ]
+    for entry, message in wrong:
+        patterns = [{"label": "ORG", "pattern": "北京大学"}, entry]
+        with pytest.raises(ValueError, match=message):
+            pipe.initialize(lambda: examples_from(nlp), nlp=nlp, gazetteer=patterns)
+        assert [pattern["pattern"] for pattern in pipe.gazetteer.patterns] == ["南极"]
 
 
 def test_outside_and_missing_of_set_ents_are_honoured(nlp: Language) -> None:
@@ -154,6 +197,11 @@ def test_outside_and_missing_of_set_ents_are_honoured(nlp: Language) -> None:
     doc = nlp.make_doc(TEXT)
     doc.set_ents([], missing=[doc[start:end]], default="outside")
     assert ents(get_pipe(nlp, "crf_ner")(doc)) == [("北京大学", "ORG")]
+    # Whitespace that is known to be outside ends an entity.
+    doc = nlp.make_doc("我在北京\n大学。")
+    assert ("北京\n大学", "ORG") in ents(nlp("我在北京\n大学。"))
+    doc.set_ents([], outside=[doc[4:5]], default="missing")
+    assert not any(ent.start < 4 < ent.end for ent in get_pipe(nlp, "crf_ner")(doc).ents)
     # An O that a component wrote where it found nothing binds no one.
     doc = nlp.make_doc(TEXT)
     doc.set_ents([], default="outside")

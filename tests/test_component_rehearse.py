@@ -150,6 +150,35 @@ def test_a_component_that_listens_is_refused_until_it_has_its_own_embedding() ->
     assert nlp.rehearse(raw(nlp), sgd=sgd)["crf_ner"] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_beside_other_pipes_it_is_stepped_when_they_are_excluded() -> None:
+    """`Language.rehearse` steps the last of the pipes alone."""
+    nlp = overfitted()
+    nlp.add_pipe("tagger")
+    get_pipe(nlp, "tagger").add_label("X")
+    get_pipe(nlp, "tagger").initialize(lambda: examples_from(nlp), nlp=nlp)
+    sgd = nlp.resume_training(sgd=optimizer())
+    for _ in range(5):
+        with torch.no_grad():
+            head_of(nlp).head.output.bias.add_(torch.linspace(-2, 2, 7))
+        before = head_of(nlp).head.output.bias.detach().clone()
+        nlp.rehearse(raw(nlp), sgd=sgd, exclude=["tagger"])
+        assert not torch.equal(before, head_of(nlp).head.output.bias)
+
+
+def test_an_earlier_model_is_forgotten_when_another_takes_its_place() -> None:
+    nlp = overfitted(steps=1)
+    pipe = get_pipe(nlp, "crf_ner")
+    changes = [
+        lambda: pipe.initialize(lambda: examples_from(nlp), nlp=nlp),
+        lambda: pipe.from_bytes(pipe.to_bytes()),
+    ]
+    for change in changes:
+        nlp.resume_training()
+        assert pipe._rehearsal_model is not None
+        change()
+        assert pipe._rehearsal_model is None
+
+
 def test_a_copy_that_rehearses_is_saved_and_loaded_without_it() -> None:
     nlp = overfitted(steps=1)
     nlp.resume_training()

@@ -154,6 +154,25 @@ def test_the_group_bears_the_components_name_and_leaves_out_what_was_set_before(
     assert all(start > 0 for start, *_ in saved(doc, "finder"))
 
 
+def test_a_second_pass_keeps_the_scores_of_the_first(unsure: Language) -> None:
+    nlp = with_setting(unsure, save_scores=True)
+    doc = nlp(TEXTS[1][0])
+    first = saved(doc)
+    assert len(first) > 1
+    assert saved(nlp(doc)) == first
+    doc.set_ents(list(doc.ents)[1:], default="outside")
+    assert saved(nlp(doc))[-1] == first[-1]
+    assert {x[:3] for x in saved(doc)} == {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+
+
+def test_no_docs_are_no_error(unsure: Language) -> None:
+    pipe = get_pipe(unsure, "crf_ner")
+    assert pipe.predict_scores([]) == [] and pipe.predict_kbest([], 2) == []
+    pipe.set_annotations([], pipe.predict([]))
+    loss, gradient = pipe.get_loss([], pipe.predict([]))
+    assert loss == 0.0 and not gradient.transitions.any()
+
+
 def test_temperature_is_fitted_saved_and_changes_scores_alone(tmp_path: Path) -> None:
     nlp = half_trained()
     pipe = get_pipe(nlp, "crf_ner")
@@ -185,6 +204,25 @@ def test_a_temperature_needs_annotation(unsure: Language) -> None:
         pipe.fit_temperature([example])
     with pytest.raises(ValueError, match="no token of the examples is annotated"):
         pipe.fit_temperature([])
+
+
+def test_missing_annotation_is_seen_beside_whitespace_too(unsure: Language) -> None:
+    example = example_from(unsure, "我在北京。\n", {"北京": "LOC"})
+    example.reference.set_ents([], default="missing")
+    with pytest.raises(ValueError, match="no token of the examples is annotated"):
+        get_pipe(unsure, "crf_ner").fit_temperature([example])
+
+
+def test_labels_that_are_not_predicted_have_no_part_in_the_fit() -> None:
+    nlp = half_trained()
+    pipe = get_pipe(nlp, "crf_ner")
+    held_out = [*examples_from(nlp), example_from(nlp, TEXTS[4][0], {}), example_from(nlp, TEXTS[0][0], {})]
+    fitted = pipe.fit_temperature(held_out)
+    for label in ("GAME", "TIME", "LAW"):
+        pipe.add_label(label)
+    assert pipe.fit_temperature(held_out) == pytest.approx(fitted, rel=1e-4)
+    marked = example_from(nlp, "今天天气很好，大家都很高兴。", {"今天": "TIME"})
+    assert pipe.fit_temperature([*held_out, marked]) > 0
 
 
 def test_a_model_of_other_labels_is_refused(unsure: Language) -> None:

@@ -38,7 +38,7 @@ class Recognizer(Protocol):
     @temperature.setter
     def temperature(self, value: float) -> None: ...
 
-    def fit_temperature(self, examples: Sequence[Example]) -> float: ...
+    def fit_temperature(self, examples: Sequence[Example], *, batch_size: int) -> float: ...
 
     def predict_scores(self, docs: Sequence[Doc]) -> List[ScoredSpans]: ...
 
@@ -259,7 +259,8 @@ def calibrate(
     Measured on the docs it was fitted on, a temperature flatters. So each half of the docs (every other one) is
     also measured at the temperature fitted on the other half.
 
-    pipe (Recognizer): The pipe, which has the temperature fitted on all examples afterwards.
+    pipe (Recognizer): The pipe, which has the temperature fitted on all examples afterwards, or its own if this
+        raises.
     examples (Sequence[Example]): Gold docs, and docs that the preceding pipes have processed.
     n_bins (int): Number of bins.
     batch_size (int): Docs a batch.
@@ -268,6 +269,16 @@ def calibrate(
     """
     if len(examples) < 2:
         raise ValueError(f"{len(examples)} docs cannot be halved to check the fit; give two or more")
+    own = pipe.temperature
+    try:
+        return _calibrate(pipe, examples, n_bins, batch_size)
+    except ValueError:
+        pipe.temperature = own
+        raise
+
+
+def _calibrate(pipe: Recognizer, examples: Sequence[Example], n_bins: int, batch_size: int) -> Calibration:
+    """`calibrate`, which leaves some temperature behind if it raises."""
     pipe.temperature = 1.0
     first = _predict(pipe, examples, batch_size)
     before = judge(examples, first)
@@ -276,7 +287,7 @@ def calibrate(
             f"component '{pipe.name}' predicts no entity where the gold annotation is known "
             f"({before.n_ignored} elsewhere); give docs with entities of its types, or train it longer"
         )
-    temperature = pipe.fit_temperature(examples)
+    temperature = pipe.fit_temperature(examples, batch_size=batch_size)
     last = _predict(pipe, examples, batch_size)
     after = judge(examples, last)
     crossed: List[Outcomes] = []
@@ -284,7 +295,7 @@ def calibrate(
     halves = (examples[0::2], examples[1::2])
     for fitted, measured in (halves, halves[::-1]):
         try:
-            fold_temperatures.append(pipe.fit_temperature(fitted))
+            fold_temperatures.append(pipe.fit_temperature(fitted, batch_size=batch_size))
         except ValueError as error:
             raise ValueError(
                 f"the fit cannot be checked on a half of the docs: {error}; give more docs"

@@ -21,6 +21,10 @@ Lattice = NDArray[numpy.bool_]
 the sequence: the token before and the token after are then neighbours."""
 
 
+ROUNDING = 1e-12
+"""Probabilities are exact to about this."""
+
+
 @dataclass(frozen=True, eq=False)
 class Chain:
     """The CRF over a batch of docs.
@@ -53,8 +57,7 @@ class Chain:
         temperature (float): By what all potentials are divided.
         RAISES (ValueError): The potentials are of another number of tags than the lattices.
         """
-        inputs = (ops.flatten(potentials.emissions), potentials.start, potentials.transitions, potentials.end)
-        return cls.over(tuple(xp2torch(x).double() / temperature for x in inputs), lattices)
+        return cls.over(tuple(xp2torch(x).double() / temperature for x in potentials.flat(ops)), lattices)
 
     @classmethod
     def over(cls, inputs: Tuple[Tensor, ...], lattices: Sequence[Lattice]) -> "Chain":
@@ -124,11 +127,8 @@ class Chain:
             the CPU, and a probability.
         """
         best = viterbi.k_best(*self.potentials, self.sequences, k, self.lattice)
-        log_z = self.posterior.log_z.cpu()
-        return [
-            list(zip(paths, (scores - total).exp().clamp_(max=1.0).tolist()))
-            for (paths, scores), total in zip(best, log_z)
-        ]
+        shares = marginals.path_probabilities(self.posterior, [scores for _, scores in best])
+        return [list(zip(paths, row)) for (paths, _), row in zip(best, shares)]
 
     def entities(self, states: Tensor, types: Sequence[str]) -> List[List[labels.Span]]:
         """Read the entities off states.
@@ -158,6 +158,7 @@ class Chain:
         tag_continues = torch.from_numpy(labels.continues(n_types))
         continues = tag_continues[self.tags][:, self.tags]
         found = marginals.segment_probabilities(self.posterior, states, starts, ends, continues)
-        # Rounding may lift a certain entity a hair above 1.
-        by_doc = found.clamp(max=1.0).cpu().split([len(doc) for doc in entities])
+        # What is certain shall be 1, however it was rounded.
+        found = torch.where(found > 1.0 - ROUNDING, 1.0, found)
+        by_doc = found.cpu().split([len(doc) for doc in entities])
         return [scores.tolist() for scores in by_doc]

@@ -1,5 +1,6 @@
 """Losses on potentials, each with its gradient: gold annotation, an earlier model, and a temperature's fit."""
 
+from dataclasses import replace
 from typing import List, Sequence, Tuple, cast
 
 import torch
@@ -11,6 +12,7 @@ from spacy_crf_ner.model.chain import Chain, Lattice
 from spacy_crf_ner.model.potentials import Potentials
 from spacy_crf_ner.torch_modules.divergence import kl_divergence
 from spacy_crf_ner.torch_modules.likelihood import log_likelihood
+from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
 
 NEARBY = 0.05
 """How far from the best temperature, in logs, the likelihood is seen to be lower."""
@@ -35,6 +37,19 @@ def negative_log_likelihood(
     loss = -_gold_log_likelihood(chain).sum()
     loss.backward()
     return loss.item(), _gradient(ops, potentials, leaves)
+
+
+def per_token(loss: float, gradient: Potentials) -> Tuple[float, Potentials]:
+    """Divide a loss and its gradient, in place, by the batch's number of tokens.
+
+    loss (float): The sum over the batch.
+    gradient (Potentials): Its derivative.
+    RETURNS (Tuple[float, Potentials]): Both for a token.
+    """
+    scale = 1.0 / max(sum(len(emission) for emission in gradient.emissions), 1)
+    for array in (*gradient.emissions, gradient.start, gradient.transitions, gradient.end):
+        array *= scale
+    return loss * scale, gradient
 
 
 def divergence_from(
@@ -62,16 +77,17 @@ def divergence_from(
     return loss, _gradient(ops, potentials, leaves)
 
 
-def fit_temperature(ops: Ops, batches: Sequence[Tuple[Potentials, Sequence[Lattice]]]) -> float:
+def fit_temperature(ops: Ops, batches: Sequence[Tuple[Potentials, Sequence[Lattice], Sequence[Lattice]]]) -> float:
     """The temperature under which gold annotation is most likely (Guo, Pleiss, Sun, Weinberger 2017, "On
     calibration of modern neural networks", section 4.2, for the scores of whole tag sequences).
 
     ops (Ops): Where the potentials lie.
-    batches (Sequence[Tuple[Potentials, Sequence[Lattice]]]): Potentials and gold lattices.
+    batches (Sequence[Tuple[Potentials, Sequence[Lattice], Sequence[Lattice]]]): Potentials, gold lattices, and the
+        lattices of all that is possible.
     RETURNS (float): By what all potentials are to be divided.
     RAISES (ValueError): The likelihood has no maximum at a finite temperature above 0.
     """
-    chains = [Chain.of(ops, potentials, lattices) for potentials, lattices in batches]
+    chains = [_possible(ops, *batch) for batch in batches]
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [log_temperature],
@@ -97,11 +113,21 @@ def fit_temperature(ops: Ops, batches: Sequence[Tuple[Potentials, Sequence[Latti
     fitted = log_temperature.detach()
     # A model that makes no mistake is the likelier right the colder it is, and the search ends anywhere.
     if not loss_at(fitted) < min(loss_at(fitted - NEARBY), loss_at(fitted + NEARBY)):
-        raise ValueError(
-            f"no temperature fits: at {fitted.exp().item():.3g} the likelihood still rises; "
-            "the data is too small, or the model makes no mistake on it (calibrate on held-out data)"
+        why = (
+            "the model's scores say next to nothing about this data"
+            if fitted > 0
+            else "the data is too small, or the model makes no mistake on it (calibrate on held-out data)"
         )
+        raise ValueError(f"no temperature fits: at {fitted.exp().item():.3g} the likelihood still rises; {why}")
     return fitted.exp().item()
+
+
+def _possible(ops: Ops, potentials: Potentials, gold: Sequence[Lattice], allowed: Sequence[Lattice]) -> Chain:
+    """The chain of gold lattices whose other readings are the allowed ones alone."""
+    chain, free = (Chain.of(ops, potentials, lattices) for lattices in (gold, allowed))
+    return replace(
+        chain, emissions=chain.emissions.masked_fill(~free.lattice.to(chain.emissions.device), FORBIDDEN)
+    )
 
 
 def _gold_log_likelihood(chain: Chain, scale: float | Tensor = 1.0) -> Tensor:
@@ -113,8 +139,7 @@ def _gold_log_likelihood(chain: Chain, scale: float | Tensor = 1.0) -> Tensor:
 
 def _leaves(ops: Ops, potentials: Potentials) -> Tuple[Tensor, ...]:
     """The potentials as leaves of a tape: emissions of all docs, start, transitions, end."""
-    inputs = (ops.flatten(potentials.emissions), potentials.start, potentials.transitions, potentials.end)
-    return tuple(xp2torch(x, requires_grad=True) for x in inputs)
+    return tuple(xp2torch(x, requires_grad=True) for x in potentials.flat(ops))
 
 
 def _gradient(ops: Ops, potentials: Potentials, leaves: Tuple[Tensor, ...]) -> Potentials:

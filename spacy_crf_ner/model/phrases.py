@@ -17,6 +17,7 @@ from dataclasses import replace
 from math import isinf
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -68,13 +69,14 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
     begin, inside = 2 * type_of_slot + 1, 2 * type_of_slot + 2
     tags = torch.cat((chain.tags, torch.stack((begin, inside, begin, inside, inside), dim=1).flatten()))
     # Only where a track says so, a word may take a state of a slot.
-    lattice = chain.lattice[:, tags]
+    plain = chain.lattice.numpy()
+    lattice = plain[:, tags.numpy()]
     lattice[:, n_tags:] = False
-    gains = torch.zeros(lattice.shape, dtype=torch.float64)
-    doc_ends = chain.sequences.origin + chain.sequences.lengths
+    gains = numpy.zeros(lattice.shape)
+    doc_ends = (chain.sequences.origin + chain.sequences.lengths).numpy()
     for (i, first), weights in tracks.items():
         longest = max(weights)
-        doc_end = int(doc_ends[doc_ends > first].min())
+        doc_end = int(doc_ends[numpy.searchsorted(doc_ends, first, side="right")])
         state = n_tags + 5 * slots[i, first]
         lattice[first, 2 * i + 1] = False
         taken_back = 0.0
@@ -86,7 +88,7 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
                 role, tag = (_V_B if isinf(weight) else _F_B), 2 * i + 1
             else:
                 role, tag = (_V_I if isinf(weight) else _F_I), 2 * i + 2
-            lattice[word, state + role] = chain.lattice[word, tag]
+            lattice[word, state + role] = plain[word, tag]
             gain = 0.0 if isinf(weight) else weight
             gains[word, state + role] = gain - taken_back
             taken_back = gain
@@ -95,11 +97,11 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
     of_state = tags.to(device)
     return replace(
         chain,
-        emissions=chain.emissions[:, of_state] + gains.to(device),
+        emissions=chain.emissions[:, of_state] + torch.from_numpy(gains).to(device),
         start=chain.start[of_state],
         transitions=chain.transitions[of_state][:, of_state].masked_fill(~legal.to(device), FORBIDDEN),
         end=chain.end[of_state].masked_fill(~may_end.to(device), FORBIDDEN),
-        lattice=lattice,
+        lattice=torch.from_numpy(lattice),
         tags=tags,
     )
 

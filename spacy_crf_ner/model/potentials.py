@@ -1,7 +1,7 @@
 """What the model hands to the component: the potentials of a CRF over each doc's tokens."""
 
 from dataclasses import dataclass
-from typing import List
+from typing import List, Tuple
 
 from thinc.api import Ops
 from thinc.types import Floats1d, Floats2d
@@ -23,6 +23,12 @@ class Potentials:
     start: Floats1d
     transitions: Floats2d
     end: Floats1d
+
+    def flat(self, ops: Ops) -> Tuple[Floats2d, Floats1d, Floats2d, Floats1d]:
+        """The emissions of all docs, one below the other, and the others as they are."""
+        n_tags = self.start.shape[0]
+        emissions = ops.flatten(self.emissions) if self.emissions else ops.alloc2f(0, n_tags)
+        return emissions, self.start, self.transitions, self.end
 
     @classmethod
     def empty(cls, ops: Ops, n_docs: int, n_tags: int) -> "Potentials":

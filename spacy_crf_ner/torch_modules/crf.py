@@ -14,7 +14,12 @@ from torch import Tensor
 
 from spacy_crf_ner.torch_modules.layout import Sequences, refuse_holes
 from spacy_crf_ner.torch_modules.likelihood import log_likelihood
-from spacy_crf_ner.torch_modules.marginals import posterior_of, span_probabilities, token_marginals
+from spacy_crf_ner.torch_modules.marginals import (
+    path_probabilities,
+    posterior_of,
+    span_probabilities,
+    token_marginals,
+)
 from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
 from spacy_crf_ner.torch_modules.viterbi import k_best, viterbi
 
@@ -31,11 +36,13 @@ class LinearChainCRF(torchcrf.CRF):
     batch_first (bool): Whether all methods take and give (batch_size, seq_length, ...).
     legal_starts (Optional[Tensor]): *Shape:* (num_tags,), bool. Which tags may begin a sequence.
     legal_transitions (Optional[Tensor]): *Shape:* (num_tags, num_tags), bool. ``[i, j]``: may j follow i?
+    legal_ends (Optional[Tensor]): *Shape:* (num_tags,), bool. Which tags may end a sequence.
     RAISES (ValueError): A constraint is of another shape.
     """
 
     illegal_starts: Tensor
     illegal_transitions: Tensor
+    illegal_ends: Tensor
 
     def __init__(
         self,
@@ -44,12 +51,14 @@ class LinearChainCRF(torchcrf.CRF):
         *,
         legal_starts: Optional[Tensor] = None,
         legal_transitions: Optional[Tensor] = None,
+        legal_ends: Optional[Tensor] = None,
     ) -> None:
         super().__init__(num_tags, batch_first)
-        self._is_free = legal_starts is None and legal_transitions is None
+        self._is_free = legal_starts is None and legal_transitions is None and legal_ends is None
         for name, legal, shape in (
             ("starts", legal_starts, (num_tags,)),
             ("transitions", legal_transitions, (num_tags, num_tags)),
+            ("ends", legal_ends, (num_tags,)),
         ):
             if legal is None:
                 legal = torch.ones(shape, dtype=torch.bool)
@@ -72,7 +81,7 @@ class LinearChainCRF(torchcrf.CRF):
         return (
             self.start_transitions.masked_fill(self.illegal_starts, FORBIDDEN),
             self.transitions.masked_fill(self.illegal_transitions, FORBIDDEN),
-            self.end_transitions,
+            self.end_transitions.masked_fill(self.illegal_ends, FORBIDDEN),
         )
 
     def forward(
@@ -91,10 +100,14 @@ class LinearChainCRF(torchcrf.CRF):
         """
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ValueError(f"invalid reduction: {reduction}")
+        wanted = emissions.shape if tags.dtype == torch.bool else emissions.shape[:2]
+        if tags.shape != wanted or tags.is_floating_point():
+            raise ValueError(
+                f"tags are {tags.dtype} of shape {tuple(tags.shape)}, emissions of {tuple(emissions.shape)}: "
+                "integers of the shape of the first two dimensions are needed, or booleans of all three"
+            )
         emissions, mask = self._time_major(emissions, mask)
         tags = tags.transpose(0, 1) if self.batch_first else tags
-        if tags.shape != (emissions.shape if tags.dim() == 3 else mask.shape):
-            raise ValueError(f"tags have shape {tuple(tags.shape)}, but emissions have {tuple(emissions.shape)}")
         lattice: Optional[Tensor] = None
         if tags.dim() == 3:
             self._refuse_empty(tags, mask)
@@ -103,7 +116,7 @@ class LinearChainCRF(torchcrf.CRF):
             tags = tags.int().argmax(dim=2)
         sequences = Sequences.from_mask(mask)
         inputs = (emissions.flatten(0, 1), *self._potentials(), sequences)
-        likelihood = log_likelihood(*inputs, tags.flatten(), lattice)
+        likelihood = log_likelihood(*inputs, tags.flatten().long(), lattice)
         if reduction == "none":
             return likelihood
         if reduction == "sum":
@@ -131,11 +144,9 @@ class LinearChainCRF(torchcrf.CRF):
         """
         emissions, mask = self._time_major(emissions, mask)
         inputs = (emissions.flatten(0, 1), *self._potentials(), Sequences.from_mask(mask))
-        log_z = posterior_of(*inputs).log_z.cpu()
-        return [
-            list(zip(paths.tolist(), (scores - total).exp().tolist()))
-            for (paths, scores), total in zip(k_best(*inputs, k), log_z)
-        ]
+        best = k_best(*inputs, k)
+        by_row = path_probabilities(posterior_of(*inputs), [scores for _, scores in best])
+        return [list(zip(paths.tolist(), shares)) for (paths, _), shares in zip(best, by_row)]
 
     def marginals(self, emissions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """The probability of each tag at each token. The arguments and errors are those of `forward`.

@@ -8,7 +8,7 @@ The constrained forward-backward algorithm of Culotta, McCallum (2004), "Confide
 extraction", HLT-NAACL, yields the same with a recursion an entity.
 """
 
-from typing import Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -51,6 +51,18 @@ def token_marginals(posterior: Posterior, n_tokens: int) -> Tensor:
     layout = posterior.layout
     gamma, _ = posterior.expectations(torch.ones_like(layout.row, dtype=torch.float64))
     return gamma.new_zeros(n_tokens, gamma.shape[1]).index_add_(0, layout.source, gamma)
+
+
+def path_probabilities(posterior: Posterior, scores: Sequence[Tensor]) -> List[List[float]]:
+    """The probabilities of whole tag sequences.
+
+    posterior (Posterior): The batch.
+    scores (Sequence[Tensor]): *Shape:* (n,), float64: the scores in nats of some sequences of each row.
+    RETURNS (List[List[float]]): A probability for each.
+    """
+    # Rounding may lift a certain sequence a hair above 1.
+    log_z = posterior.log_z.cpu()
+    return [(row.cpu() - total).exp().clamp_(max=1.0).tolist() for row, total in zip(scores, log_z)]
 
 
 def segment_probabilities(

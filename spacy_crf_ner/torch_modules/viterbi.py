@@ -68,6 +68,8 @@ def viterbi(
     best = padded.take(tokens, axis=0)
     met = _maximise(best, numpy.stack((first, last)), onward, sizes.tolist(), even)
     odd = numpy.flatnonzero(~numpy.isfinite(met.max(axis=1)))
+    if len(odd) and not all(numpy.isfinite(x).all() for x in (first, steps, last)):
+        raise ValueError("a start, transition or end potential is NaN or infinite, but numbers are needed")
     if len(odd):
         raise ValueError(
             f"row {order[odd].min()}: its emissions hold NaN or infinity; "
@@ -150,10 +152,10 @@ def k_best(
     RETURNS (List[Tuple[Tensor, Tensor]]): A row each, on the CPU: the sequences, *shape:* (n, length), int64, best
         first, and their scores in nats, *shape:* (n,), float64. n is less than `k` where no more are possible. An
         empty row has one empty sequence, of score 0. The other arguments are those of `viterbi`.
-    RAISES (ValueError): `k` is below 1.
+    RAISES (ValueError): `k` is no whole number of at least 1.
     """
-    if k < 1:
-        raise ValueError(f"k = {k}, but at least 1 sequence must be asked for")
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k = {k!r}, but a whole number of sequences must be asked for, at least 1")
     potentials, *rows = _on_host(emissions, start, transitions, end, sequences, lattice)
     emissions, start, transitions, end = (torch.from_numpy(array) for array in potentials)
     lengths, origin = (torch.from_numpy(array) for array in rows)

@@ -161,7 +161,7 @@ class FakePipe:
         self.fitted: List[List[str]] = []
         self.batches: List[int] = []
 
-    def fit_temperature(self, examples: Sequence[Example]) -> float:
+    def fit_temperature(self, examples: Sequence[Example], *, batch_size: int) -> float:
         self.fitted.append([example.text for example in examples])
         self.temperature = float(len(examples))
         return self.temperature
@@ -247,10 +247,10 @@ def test_entities_that_change_are_counted_and_the_figures_are_those_after() -> N
 
 def test_half_that_cannot_be_fitted_is_said() -> None:
     class Picky(FakePipe):
-        def fit_temperature(self, examples: Sequence[Example]) -> float:
+        def fit_temperature(self, examples: Sequence[Example], *, batch_size: int) -> float:
             if len(examples) == 1:
                 raise ValueError("no temperature fits")
-            return super().fit_temperature(examples)
+            return super().fit_temperature(examples, batch_size=batch_size)
 
     pipe = Picky({"张三": [(0, 2, "PER")]})
     examples = [make_example("张三", [(0, 2, "PER")], []) for _ in range(2)]

@@ -93,7 +93,11 @@ def test_gradient_of_the_divergence_is_its_numerical_derivative() -> None:
         assert derivative[at] == pytest.approx(expected, abs=1e-4)
 
 
-def sampled_gold(seed: int, temperature: float) -> List[Tuple[Potentials, List[Any]]]:
+def everything(lattices: List[Any]) -> List[Any]:
+    return [numpy.ones_like(lattice) for lattice in lattices]
+
+
+def sampled_gold(seed: int, temperature: float) -> List[Tuple[Potentials, List[Any], List[Any]]]:
     """Docs whose gold is drawn from the distribution at a temperature."""
     rng = numpy.random.default_rng(seed)
     lengths = [4] * 400
@@ -104,7 +108,7 @@ def sampled_gold(seed: int, temperature: float) -> List[Tuple[Potentials, List[A
         weights = numpy.exp(numpy.array([reading.score for reading in found]) / temperature)
         drawn = found[rng.choice(len(found), p=weights / weights.sum())]
         gold.append(numpy.eye(3, dtype=bool)[list(drawn.tags)])
-    return [(potentials, gold)]
+    return [(potentials, gold, everything(gold))]
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.5])
@@ -112,7 +116,7 @@ def test_the_fit_finds_the_temperature_that_the_gold_was_drawn_at(temperature: f
     batches = sampled_gold(0, temperature)
     fitted = fit_temperature(OPS, batches)
     assert fitted == pytest.approx(temperature, rel=0.15)
-    ((potentials, gold),) = batches
+    ((potentials, gold, _),) = batches
 
     def loss(at: float) -> float:
         scaled = Potentials(
@@ -134,4 +138,20 @@ def test_a_model_without_mistakes_has_no_temperature(sureness: float) -> None:
         for doc in range(20)
     ]
     with pytest.raises(ValueError, match="no temperature fits"):
-        fit_temperature(OPS, [(potentials, gold)])
+        fit_temperature(OPS, [(potentials, gold, everything(gold))])
+
+
+def test_what_is_not_possible_has_no_part_in_the_fit() -> None:
+    """Scores of a type that no word may have say nothing about the temperature."""
+    (batch,) = sampled_gold(1, 1.5)
+    potentials, gold, allowed = batch
+    wider = random_potentials(2, [4] * 400)
+    for mine, known in zip(wider.emissions, potentials.emissions):
+        mine[:, :3] = known
+        mine[:, 3:] += 5.0
+    wider.start[:3], wider.end[:3] = potentials.start, potentials.end
+    wider.transitions[:3, :3] = potentials.transitions
+    more = [[numpy.pad(lattice, ((0, 0), (0, 2))) for lattice in lattices] for lattices in (gold, allowed)]
+    assert fit_temperature(OPS, [(wider, more[0], more[1])]) == pytest.approx(
+        fit_temperature(OPS, [batch]), rel=1e-4
+    )
