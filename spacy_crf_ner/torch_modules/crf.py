@@ -100,13 +100,13 @@ class LinearChainCRF(torchcrf.CRF):
         """
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ValueError(f"invalid reduction: {reduction}")
-        wanted = emissions.shape if tags.dtype == torch.bool else emissions.shape[:2]
-        if tags.shape != wanted or tags.is_floating_point():
+        given = emissions.shape
+        emissions, mask = self._time_major(emissions, mask)
+        if tags.shape != (given if tags.dtype == torch.bool else given[:2]) or tags.is_floating_point():
             raise ValueError(
-                f"tags are {tags.dtype} of shape {tuple(tags.shape)}, emissions of {tuple(emissions.shape)}: "
+                f"tags are {tags.dtype} of shape {tuple(tags.shape)}, emissions of {tuple(given)}: "
                 "integers of the shape of the first two dimensions are needed, or booleans of all three"
             )
-        emissions, mask = self._time_major(emissions, mask)
         tags = tags.transpose(0, 1) if self.batch_first else tags
         lattice: Optional[Tensor] = None
         if tags.dim() == 3:

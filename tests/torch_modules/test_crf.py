@@ -32,7 +32,11 @@ directions = pytest.mark.parametrize("batch_first", [False, True])
 def crf_of(scheme: Scheme, batch_first: bool = False) -> LinearChainCRF:
     torch.manual_seed(0)
     module = LinearChainCRF(
-        scheme.num_tags, batch_first, legal_starts=scheme.starts, legal_transitions=scheme.transitions
+        scheme.num_tags,
+        batch_first,
+        legal_starts=scheme.starts,
+        legal_transitions=scheme.transitions,
+        legal_ends=scheme.ends,
     ).double()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter)
@@ -40,16 +44,14 @@ def crf_of(scheme: Scheme, batch_first: bool = False) -> LinearChainCRF:
 
 
 def random_case(scheme: Scheme, lengths: List[int], scale: float = 2.0, seed: int = 0) -> Case:
-    scheme = scheme._replace(ends=torch.ones_like(scheme.ends))
     return Case.random(seed, lengths, scheme, scale)
 
 
 def as_module(case: Case, module: LinearChainCRF) -> Case:
-    """The case with the module's parameters; ends are no constraint of it."""
-    scheme = case.scheme._replace(ends=torch.ones_like(case.scheme.ends))
+    """The case with the module's parameters."""
     shared = (module.start_transitions, module.transitions, module.end_transitions)
     potentials = Potentials(case.potentials.emissions, *(x.detach() for x in shared))
-    return case._replace(potentials=potentials, scheme=scheme)
+    return case._replace(potentials=potentials)
 
 
 @pytest.mark.filterwarnings("ignore:where received a uint8")
@@ -262,10 +264,17 @@ def test_an_empty_allowed_set_is_refused_by_row() -> None:
         crf_of(bio(1))(GOOD["emissions"], lattice, GOOD["mask"])
 
 
-@pytest.mark.parametrize("shape", [(4,), (3, 4), (4, 3, 2), (3, 4, 3)])
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
-def test_tags_of_another_shape_are_refused(shape: Tuple[int, ...], dtype: torch.dtype) -> None:
-    with pytest.raises(ValueError, match=r"^tags .*shape .*, but emissions have \(4, 3, 3\)"):
+@pytest.mark.parametrize(
+    "shape, dtype",
+    [
+        *((shape, dtype) for shape in [(4,), (3, 4), (4, 3, 2), (3, 4, 3)] for dtype in (torch.int64, torch.bool)),
+        ((4, 3), torch.bool),
+        ((4, 3, 3), torch.int64),
+        ((4, 3), torch.float32),
+    ],
+)
+def test_tags_of_another_shape_or_kind_are_refused(shape: Tuple[int, ...], dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=r"^tags are torch\.\w+ of shape .*, emissions of \(4, 3, 3\)"):
         crf_of(bio(1))(GOOD["emissions"], torch.ones(shape, dtype=dtype), GOOD["mask"])
 
 
@@ -273,7 +282,7 @@ def test_tags_of_another_shape_are_refused(shape: Tuple[int, ...], dtype: torch.
     "message, call",
     [
         ("invalid reduction: median", lambda: crf_of(bio(1))(GOOD["emissions"], GOOD["tags"], None, "median")),
-        ("k = 0, but at least 1", lambda: crf_of(bio(1)).decode_k_best(GOOD["emissions"], 0, GOOD["mask"])),
+        ("k = 0, but a whole number", lambda: crf_of(bio(1)).decode_k_best(GOOD["emissions"], 0, GOOD["mask"])),
         (r"legal_starts has shape \(3,\), but \(5,\)", lambda: LinearChainCRF(5, legal_starts=torch.ones(3) > 0)),
         (
             r"legal_transitions has shape \(5, 4\), but \(5, 5\)",
@@ -297,3 +306,10 @@ def test_a_batch_without_tokens_is_no_error(shape: Tuple[int, int]) -> None:
     assert module.decode_k_best(emissions, 2, mask) == [[([], 1.0)]] * shape[1]
     assert not module.marginals(emissions, mask).any()
     assert not module.span_probabilities(emissions, *TAGS, 2, mask).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])
+def test_tags_may_be_integers_of_any_width(dtype: torch.dtype) -> None:
+    module, tags = crf_of(bio(1)), GOOD["tags"]
+    expected = module(GOOD["emissions"], tags, GOOD["mask"])
+    assert torch.equal(module(GOOD["emissions"], tags.to(dtype), GOOD["mask"]), expected)
