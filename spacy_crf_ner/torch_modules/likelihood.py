@@ -123,8 +123,11 @@ def _opened(sequences: Sequences, lattice: Tensor) -> Optional[Tensor]:
 
 def _refuse_out_of_range(path: Tensor, row: Tensor, num_tags: int) -> None:
     """path, row: (n_positions,)"""
-    odd = (path < 0) | (path >= num_tags)
-    if odd.any():
+    if not len(path):
+        return
+    least, most = path.aminmax()
+    if (least < 0) | (most >= num_tags):
+        odd = (path < 0) | (path >= num_tags)
         position = int(odd.int().argmax())
         step = int((row[:position] == row[position]).sum())
         raise ValueError(

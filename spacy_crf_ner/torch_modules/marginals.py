@@ -70,7 +70,7 @@ def segment_probabilities(
 ) -> Tensor:
     """The probability that the tags of a segment are exactly the given ones, and that the next tag ends it.
 
-    posterior (Posterior): The batch, of packed rows.
+    posterior (Posterior): The batch, of packed rows that follow one another.
     tags (Tensor): *Shape:* (n_tokens,), int64: a tag for each token of the flat array.
     starts (Tensor): *Shape:* (n_segments,), int64: first tokens, by their place in the flat array.
     ends (Tensor): *Shape:* (n_segments,), int64: the tokens after the last; of the same row.

@@ -65,7 +65,7 @@ class Posterior(Protocol):
 
         positions (Tensor): *Shape:* (n,), int64; none of a first step.
         tags (Tensor): *Shape:* (n,), int64: the tags before.
-        RETURNS (Tensor): *Shape:* (n, num_tags); 0 where the tag before has no probability itself.
+        RETURNS (Tensor): *Shape:* (n, num_tags); finite, but of no meaning where the tag before has probability 0.
         """
         ...
 
@@ -225,8 +225,8 @@ def _recurse_on_host(both: Tensor, step: Tensor, first: Tensor, sizes: List[int]
             mass *= emitted[position]
             if t % RESCALE_EVERY == RESCALE_EVERY - 1:
                 # shape: (size, 2)
-                total = mass @ halves
-                numpy.divide(mass.reshape(size, 2, -1), total[:, :, None], out=mass.reshape(size, 2, -1))
+                total = mass.dot(halves)
+                mass *= (1.0 / total).dot(halves.T)
                 divisors[position] = total
     return masses, scale
 

@@ -5,6 +5,7 @@ found again along the best path. Each sequence is worked on from both ends at on
 token in its middle: that halves the number of steps.
 """
 
+from numbers import Integral
 from typing import List, Optional, Tuple
 
 import numpy
@@ -154,7 +155,7 @@ def k_best(
         empty row has one empty sequence, of score 0. The other arguments are those of `viterbi`.
     RAISES (ValueError): `k` is no whole number of at least 1.
     """
-    if not isinstance(k, int) or k < 1:
+    if not isinstance(k, Integral) or k < 1:
         raise ValueError(f"k = {k!r}, but a whole number of sequences must be asked for, at least 1")
     potentials, *rows = _on_host(emissions, start, transitions, end, sequences, lattice)
     emissions, start, transitions, end = (torch.from_numpy(array) for array in potentials)

@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 
 from spacy_crf_ner import labels
 from spacy_crf_ner.torch_modules.buckets import length_mask
+from spacy_crf_ner.torch_modules.crf import LinearChainCRF
 from spacy_crf_ner.torch_modules.layout import Sequences
 from spacy_crf_ner.torch_modules.posterior import FORBIDDEN
 
@@ -234,3 +235,29 @@ def padded(case: Case, batch_first: bool = False, gap: float = torch.nan) -> Dic
         "mask": length_mask(torch.tensor(case.lengths), CPU),
     }
     return {name: x.transpose(0, 1) if batch_first else x for name, x in arguments.items()}
+
+
+def crf_of(scheme: Scheme, batch_first: bool = False) -> LinearChainCRF:
+    """A module under a scheme."""
+    torch.manual_seed(0)
+    module = LinearChainCRF(
+        scheme.num_tags,
+        batch_first,
+        legal_starts=scheme.starts,
+        legal_transitions=scheme.transitions,
+        legal_ends=scheme.ends,
+    ).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    return module
+
+
+def random_case(scheme: Scheme, lengths: List[int], scale: float = 2.0, seed: int = 0) -> Case:
+    return Case.random(seed, lengths, scheme, scale)
+
+
+def as_module(case: Case, module: LinearChainCRF) -> Case:
+    """The case with the module's parameters."""
+    shared = (module.start_transitions, module.transitions, module.end_transitions)
+    potentials = Potentials(case.potentials.emissions, *(x.detach() for x in shared))
+    return case._replace(potentials=potentials)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from spacy_crf_ner.torch_modules.marginals import (
+    path_probabilities,
     posterior_of,
     segment_probabilities,
     span_probabilities,
@@ -178,6 +179,17 @@ def test_a_batch_without_tokens_has_no_probabilities(lengths: List[int], how: st
     if how == "consecutive":
         assert span_probabilities(posterior, 0, begin, inside, 4).shape == (0, 4, 1)
         assert segment_probabilities(posterior, none, none, none, continues).shape == (0,)
+
+
+def test_the_probability_of_a_sequence_is_that_of_enumeration_and_never_above_1() -> None:
+    case = Case.random(0, [3, 0, 2, 1], bio(1), 5.0)
+    posterior, _ = run(case, "consecutive")
+    paths = [legal_paths(len(allowed), case.scheme, allowed) for _, _, allowed in case.rows()]
+    scores = [scores_of(row, every) for (row, _, _), every in zip(case.rows(), paths)]
+    actual = path_probabilities(posterior, scores)
+    for row, expected in zip(actual, scores):
+        assert row == pytest.approx(expected.softmax(0).tolist(), abs=1e-12)
+    assert path_probabilities(posterior, [x.logsumexp(0)[None] + 1e-9 for x in scores]) == [[1.0]] * 4
 
 
 def test_no_entity_type_has_no_spans() -> None:
