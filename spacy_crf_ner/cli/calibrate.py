@@ -66,6 +66,11 @@ def calibrate_cli(
         msg.warn(result.note)
     else:
         msg.info(result.note)
+    if result.cross_fitted.ece >= result.before.ece:
+        msg.warn(
+            f"Cross-fitted, the calibration error of these {result.after.n} entities is no smaller than before: the "
+            "temperature makes whole tag sequences likelier, what was missed included; compare on more docs"
+        )
     if result.after.n < FEW_ENTITIES:
         msg.warn(f"Only {result.after.n} predicted entities: calibration errors are mostly noise; give more docs")
     msg.good(f"Saved the pipeline to {output}, report and plot to {output / 'calibration'}")

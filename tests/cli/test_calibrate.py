@@ -138,6 +138,18 @@ def test_unknown_annotation_is_said(tmp_path: Path, model: Path) -> None:
     assert srsly.read_json(tmp_path / "out" / "calibration" / "report.json")["ignored"] == 1
 
 
+def test_a_fit_that_does_not_help_is_said(tmp_path: Path, model: Path, calibrated: Tuple[Path, Result]) -> None:
+    """What is predicted is right and sure; the likelihood suffers from what is missed, and asks for doubt."""
+    missed = [
+        make_doc(text, [*entity_offsets(text, mentions), (len(text) - 1, len(text), "ORG")])
+        for text, mentions in TEXTS
+    ]
+    result = calibrate(model, write_docs(tmp_path / "x.spacy", missed * 4), tmp_path / "out")
+    said = "Cross-fitted, the calibration error of these"
+    assert said in " ".join(result.stdout.split())
+    assert said not in " ".join(calibrated[1].stdout.split())
+
+
 @Language.component("crf_test_first_token_is_set")
 def first_token_is_set(doc: Doc) -> Doc:
     doc.set_ents([Span(doc, 0, 1, label="MISC")], default="unmodified")
