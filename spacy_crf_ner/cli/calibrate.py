@@ -68,8 +68,8 @@ def calibrate_cli(
         msg.info(result.note)
     if result.cross_fitted.ece >= result.before.ece:
         msg.warn(
-            f"Cross-fitted, the calibration error of these {result.after.n} entities is no smaller than before: the "
-            "temperature makes whole tag sequences likelier, what was missed included; compare on more docs"
+            f"Cross-fitted, the calibration error of these {result.after.n} entities is no smaller than before: "
+            "the temperature makes whole tag sequences likelier, what was missed included; compare on more docs"
         )
     if result.after.n < FEW_ENTITIES:
         msg.warn(f"Only {result.after.n} predicted entities: calibration errors are mostly noise; give more docs")

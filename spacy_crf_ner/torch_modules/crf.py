@@ -78,10 +78,12 @@ class LinearChainCRF(torchcrf.CRF):
     def _potentials(self) -> Tuple[Tensor, Tensor, Tensor]:
         if self._is_free:
             return self.start_transitions, self.transitions, self.end_transitions
+        # Half precision has no number as low as `FORBIDDEN`.
+        wide = torch.promote_types(self.transitions.dtype, torch.float32)
         return (
-            self.start_transitions.masked_fill(self.illegal_starts, FORBIDDEN),
-            self.transitions.masked_fill(self.illegal_transitions, FORBIDDEN),
-            self.end_transitions.masked_fill(self.illegal_ends, FORBIDDEN),
+            self.start_transitions.to(wide).masked_fill(self.illegal_starts, FORBIDDEN),
+            self.transitions.to(wide).masked_fill(self.illegal_transitions, FORBIDDEN),
+            self.end_transitions.to(wide).masked_fill(self.illegal_ends, FORBIDDEN),
         )
 
     def forward(

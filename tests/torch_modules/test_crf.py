@@ -296,3 +296,15 @@ def test_tags_may_be_integers_of_any_width(dtype: torch.dtype) -> None:
     module, tags = crf_of(bio(1)), GOOD["tags"]
     expected = module(GOOD["emissions"], tags, GOOD["mask"])
     assert torch.equal(module(GOOD["emissions"], tags.to(dtype), GOOD["mask"]), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_parameters_may_be_in_half_precision(dtype: torch.dtype) -> None:
+    """What is lost is lost in the parameters, not in the computation."""
+    module = crf_of(bio(1)).to(dtype)
+    wide = crf_of(bio(1))
+    wide.load_state_dict(module.state_dict())
+    arguments = (GOOD["emissions"], GOOD["tags"].clamp(min=0), GOOD["mask"])
+    close(module(*arguments), wide(*arguments), rtol=1e-6, atol=1e-6)
+    module(*arguments).backward()
+    assert module.transitions.grad is not None and module.transitions.grad.dtype == dtype
