@@ -116,14 +116,14 @@ class Decoding:
         k (int): How many.
         RAISES (ValueError): `k` is below 1.
         """
-        readings: List[List[Reading]] = []
-        for i, found in enumerate(self.chain.k_best(k)):
-            readings.append([])
-            for states, probability in found:
-                tags = [labels.bio_tags(self.types)[tag] for tag in self.chain.tags[states].tolist()]
-                spans = tuple(span for span, _ in self._new(i, labels.tags_to_spans(tags)))
-                readings[-1].append(Reading(spans, probability))
-        return readings
+        names = labels.bio_tags(self.types)
+        return [
+            [
+                Reading(tuple(span for span, _ in self._new(i, self.chain.read(path, names))), probability)
+                for path, probability in found
+            ]
+            for i, found in enumerate(self.chain.k_best(k))
+        ]
 
     def _new(self, i: int, entities: Sequence[labels.Span]) -> List[Tuple[Span, int]]:
         """The spans in doc i of those entities that were not set before, and their numbers."""

@@ -102,13 +102,11 @@ def decoding_lattice(
     spans = [*doc.ents, *filter_spans(applicable)]
     for span in spans:
         is_set[span.start : span.end] = True
-    set_spans = [(span.start, span.end, span.label_) for span in spans]
-    for start, end, label in set_spans:
-        inside = start + numpy.flatnonzero(words[start:end])
+        inside = span.start + numpy.flatnonzero(words[span.start : span.end])
         lattice[inside] = False
         for position, prefix in zip(inside, chain("B", repeat("I"))):
             # An entity type that the model does not know looks like O to its neighbours.
-            lattice[position, index.get(f"{prefix}-{label}", 0)] = True
+            lattice[position, index.get(f"{prefix}-{span.label_}", 0)] = True
     for i in blocked_tokens(doc):
         lattice[i, 1:] = False
     fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1) | (known_outside & ~words))

@@ -34,7 +34,7 @@ class Chain:
     lattice (Tensor): *Shape:* (n_words, n_states), bool, on the CPU: which states each word may take.
     words (List[ndarray]): *Shape:* (n_words of the doc,), int64, a doc: the tokens that are words.
     tags (Tensor): *Shape:* (n_states,), int64, on the CPU: the BIO tag that each state stands for. States are the
-        tags themselves unless `phrases.with_phrases` has added some.
+        tags themselves unless `phrases.with_bonuses` has added some.
     """
 
     emissions: Tensor
@@ -76,10 +76,12 @@ class Chain:
                     "the model was built for other labels"
                 )
         lattice = numpy.concatenate([numpy.zeros((0, len(start)), dtype=bool), *lattices])
-        words = [numpy.flatnonzero(rows.any(axis=1)) for rows in lattices]
-        if sum(map(len, words)) < len(lattice):
-            kept = torch.from_numpy(numpy.flatnonzero(lattice.any(axis=1)))
-            emissions, lattice = emissions.index_select(0, kept.to(emissions.device)), lattice[kept.numpy()]
+        is_word = numpy.asarray(lattice.any(axis=1))
+        ends = numpy.cumsum([len(rows) for rows in lattices])
+        words = [numpy.flatnonzero(is_word[end - len(rows) : end]) for rows, end in zip(lattices, ends)]
+        if not is_word.all():
+            kept = torch.from_numpy(numpy.flatnonzero(is_word)).to(emissions.device)
+            emissions, lattice = emissions.index_select(0, kept), lattice[is_word]
         return cls(emissions, start, transitions, end, torch.from_numpy(lattice), words, torch.arange(len(start)))
 
     @property
@@ -138,9 +140,18 @@ class Chain:
         RETURNS (List[List[labels.Span]]): For each doc: (first word, word after the last, type), counted in the
             doc's words.
         """
+        by_doc = states.split(self.sequences.lengths.tolist())
         names = labels.bio_tags(types)
-        by_doc = self.tags[states].split(self.sequences.lengths.tolist())
-        return [labels.tags_to_spans([names[tag] for tag in tags.tolist()]) for tags in by_doc]
+        return [self.read(path, names) for path in by_doc]
+
+    def read(self, path: Tensor, names: Sequence[str]) -> List[labels.Span]:
+        """Read the entities off the states of one doc.
+
+        path (Tensor): *Shape:* (n_words of the doc,), int64, on the CPU: a legal sequence.
+        names (Sequence[str]): The tags' names, `labels.bio_tags` of the types.
+        RETURNS (List[labels.Span]): See `entities`.
+        """
+        return labels.tags_to_spans([names[tag] for tag in self.tags[path].tolist()])
 
     def entity_probabilities(self, states: Tensor, entities: Sequence[Sequence[labels.Span]]) -> List[List[float]]:
         """The probability of each entity to be in the text with exactly these borders and this type.

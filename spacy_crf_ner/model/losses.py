@@ -34,7 +34,7 @@ def negative_log_likelihood(
     chain.refuse_odd(
         "lower the learning rate, clip gradients (the optimizer's grad_clip) or switch mixed precision off"
     )
-    loss = -_gold_log_likelihood(chain).sum()
+    loss = -_gold_log_likelihood(chain.potentials, chain).sum()
     loss.backward()
     return loss.item(), _gradient(ops, potentials, leaves)
 
@@ -103,7 +103,9 @@ def fit_temperature(ops: Ops, batches: Sequence[Tuple[Potentials, Sequence[Latti
         total = 0.0
         # One backward a batch, so that only one batch's tape is held at a time.
         for chain in chains:
-            loss = -_gold_log_likelihood(chain, torch.exp(-at).to(chain.emissions.device)).sum() / n_words
+            scale = torch.exp(-at).to(chain.emissions.device)
+            emissions, start, transitions, end = (x * scale for x in chain.potentials)
+            loss = -_gold_log_likelihood((emissions, start, transitions, end), chain).sum() / n_words
             if loss.requires_grad:
                 loss.backward()
             total += loss.item()
@@ -130,11 +132,9 @@ def _possible(ops: Ops, potentials: Potentials, gold: Sequence[Lattice], allowed
     )
 
 
-def _gold_log_likelihood(chain: Chain, scale: float | Tensor = 1.0) -> Tensor:
-    """The log-likelihood of each doc's lattice, all potentials times a scale. *Shape:* (n_docs,)."""
-    emissions, start, transitions, end = (x * scale for x in chain.potentials)
-    tags = chain.lattice.int().argmax(dim=1)
-    return log_likelihood(emissions, start, transitions, end, chain.sequences, tags, chain.lattice)
+def _gold_log_likelihood(potentials: Tuple[Tensor, Tensor, Tensor, Tensor], chain: Chain) -> Tensor:
+    """The log-likelihood of each doc's lattice, under potentials of the chain's shapes. *Shape:* (n_docs,)."""
+    return log_likelihood(*potentials, chain.sequences, chain.lattice.int().argmax(dim=1), chain.lattice)
 
 
 def _leaves(ops: Ops, potentials: Potentials) -> Tuple[Tensor, ...]:
