@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
-import numpy
 import torch
 from torch import Tensor, nn
 
 from spacy_crf_ner import labels
 from spacy_crf_ner.torch_modules.bilstm_attention import BiLSTMAttention
-from spacy_crf_ner.torch_modules.buckets import length_mask, padded_buckets
+from spacy_crf_ner.torch_modules.buckets import flat_places, length_mask, padded_buckets
 from spacy_crf_ner.torch_modules.crf import LinearChainCRF
 
 
@@ -73,20 +72,14 @@ class TaggerHead(nn.Module):
         RETURNS (Tuple[Tensor, Tensor, Tensor, Tensor]): Emissions, *shape:* (sum of lengths, num_tags), in
             the order of the input; start, transition and end potentials, the constraints filled in.
         """
-        offsets = numpy.cumsum([0, *lengths])
-        # Where each token of the input stands among the flattened buckets.
-        source = torch.empty(len(vectors), dtype=torch.int64)
         # The empty piece keeps a batch without tokens on the tape.
         pieces: List[Tensor] = [vectors[:0, :1] * self.head.output.bias]
-        begin = 0
+        buckets: List[List[int]] = []
         for bucket, padded, sizes in padded_buckets(vectors.split(list(lengths)), self.spec.max_padded_tokens):
             # shape: (seq_length, batch_size, num_tags) -> (seq_length * batch_size, num_tags)
             pieces.append(self.head(padded, length_mask(sizes, padded.device)).flatten(0, 1))
-            for row, (i, size) in enumerate(zip(bucket, sizes.tolist())):
-                steps = torch.arange(size) * len(bucket)
-                source[offsets[i] : offsets[i] + size] = begin + row + steps
-            begin += len(pieces[-1])
-        emissions = torch.cat(pieces).index_select(0, source.to(vectors.device))
+            buckets.append(bucket)
+        emissions = torch.cat(pieces).index_select(0, flat_places(lengths, buckets).to(vectors.device))
         return (emissions, *self.crf.constrained())
 
     def grown(self, n_types: int) -> "TaggerHead":
