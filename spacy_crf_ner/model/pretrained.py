@@ -1,0 +1,176 @@
+"""Encoders from a folder, the cache or the hub: complete weights, a fast tokenizer, or an error that says why."""
+
+import hashlib
+import inspect
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from huggingface_hub.constants import HF_HUB_CACHE
+from spacy.util import logger
+from torch import nn
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as hf_logging
+
+NOT_HANDED_ON = ("output_attentions", "output_hidden_states")
+NEEDED_FILES = "config.json, model.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an encoder comes from.
+
+    name (str): Name on the hub, or a folder.
+    revision (Optional[str]): Branch, tag or commit on the hub.
+    local_files_only (bool): Never ask the hub.
+    tokenizer_config (Dict[str, Any]): Further arguments of `AutoTokenizer.from_pretrained`.
+    transformer_config (Dict[str, Any]): Further settings of the encoder's configuration.
+    attention (Optional[str]): The attention's implementation, as transformers calls it; None: its choice.
+    """
+
+    name: str
+    revision: Optional[str]
+    local_files_only: bool
+    tokenizer_config: Dict[str, Any]
+    transformer_config: Dict[str, Any]
+    attention: Optional[str]
+
+    def load_config(self) -> Any:
+        """RETURNS (PretrainedConfig): The encoder's configuration, with the settings of `transformer_config`.
+
+        RAISES (OSError): The encoder is nowhere to be had.
+        RAISES (ValueError): `transformer_config` names an unknown setting, or an output that is not handed on.
+        """
+        for name in NOT_HANDED_ON:
+            if self.transformer_config.get(name):
+                raise ValueError(
+                    f"transformer_config sets {name}, but spacy-crf-ner.Transformer.v1 hands on the last layer "
+                    "alone: "
+                    "use spacy-transformers.TransformerModel.v3 for it"
+                )
+        config, unknown = self._from_hub(AutoConfig, self.transformer_config, return_unused_kwargs=True)
+        if unknown:
+            raise ValueError(f"transformer_config: {type(config).__name__} has no setting {sorted(unknown)}")
+        return config
+
+    def load_tokenizer(self) -> Any:
+        """RETURNS (PreTrainedTokenizerFast): The encoder's tokenizer.
+
+        RAISES (OSError): It is nowhere to be had.
+        RAISES (ValueError): There is only a slow one, which does not say where its word-pieces stand in the text.
+        """
+        tokenizer = self._from_hub(AutoTokenizer, self.tokenizer_config)
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"encoder '{self.name}': {type(tokenizer).__name__} is no fast tokenizer, so its word-pieces "
+                "cannot be "
+                "aligned with the text; leave use_fast out of tokenizer_config, or choose an encoder that has one"
+            )
+        return tokenizer
+
+    def load_transformer(self, config: Any) -> Any:
+        """Load the pretrained weights, without the pooler and the heads of the pretraining.
+
+        config (PretrainedConfig): The encoder's configuration.
+        RETURNS (PreTrainedModel): The encoder, float32, on the CPU.
+        RAISES (OSError): It is nowhere to be had.
+        RAISES (ValueError): The weights and the configuration do not fit together.
+        """
+        verbosity = hf_logging.get_verbosity()
+        hf_logging.set_verbosity_error()  # What it would warn of is looked at below.
+        try:
+            transformer, report = self._from_hub(
+                AutoModel,
+                without_pooler(config),
+                config=config,
+                attn_implementation=self.attention,
+                torch_dtype=torch.float32,
+                output_loading_info=True,
+            )
+        finally:
+            hf_logging.set_verbosity(verbosity)
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(
+                f"encoder '{self.name}' lacks {some(missing)}: its weights do not fit its config.json"
+            )
+        left = [key.removeprefix(f"{transformer.base_model_prefix}.") for key in report["unexpected_keys"]]
+        own = {name for name, _ in transformer.named_children()}
+        lost = sorted(key for key in left if key.split(".")[0] in own and not self._is_dropped(key, config))
+        if lost:
+            raise ValueError(
+                f"encoder '{self.name}' has {some(lost)}, for which its config.json has no place: the weights are "
+                "of "
+                "another encoder; to use its first layers only, set num_hidden_layers in transformer_config"
+            )
+        if heads := sorted({key.split(".")[0] for key in left} - own):
+            logger.info("Encoder '%s': %s of the pretraining are left out", self.name, ", ".join(heads))
+        return transformer
+
+    def build_transformer(self, config: Any) -> Any:
+        """Build the encoder for weights that are loaded next; its own mean nothing.
+
+        config (PretrainedConfig): The configuration that was saved with the weights.
+        RETURNS (PreTrainedModel): The encoder, float32, on the CPU.
+        """
+        return AutoModel.from_config(config, attn_implementation=self.attention, **without_pooler(config))
+
+    def _is_dropped(self, key: str, config: Any) -> bool:
+        """Whether a weight was meant to stay behind: of layers that were cut off, or a buffer of old versions."""
+        number = re.search(r"\.layer\.(\d+)\.", key)
+        cut = "num_hidden_layers" in self.transformer_config
+        return key.endswith("position_ids") or bool(cut and number and int(number[1]) >= config.num_hidden_layers)
+
+    def _from_hub(self, auto: Any, arguments: Dict[str, Any], **more: Any) -> Any:
+        try:
+            return auto.from_pretrained(
+                self.name, revision=self.revision, local_files_only=self.local_files_only, **arguments, **more
+            )
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if Path(self.name).is_dir():
+                raise OSError(f"encoder folder '{self.name}' needs {NEEDED_FILES}: {reason}") from error
+            tried = "local_files_only = true forbids a download" if self.local_files_only else "no download worked"
+            raise OSError(
+                f"encoder '{self.name}' is no folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
+                f"({reason}). "
+                f"Where there is a network, run: huggingface-cli download {self.name} --local-dir FOLDER - then "
+                "give "
+                f"FOLDER as the encoder's name. It needs {NEEDED_FILES}."
+            ) from error
+
+
+def without_pooler(config: Any) -> Dict[str, Any]:
+    """Arguments that build an encoder without its pooler, which feeds nothing here, where its class allows it.
+
+    config (PretrainedConfig): The encoder's configuration.
+    RETURNS (Dict[str, Any]): The arguments.
+    """
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if inspect.isclass(kind) and "add_pooling_layer" in inspect.signature(kind).parameters:
+        return {"add_pooling_layer": False}
+    return {}
+
+
+def fingerprint(transformer: nn.Module, tokenizer: Any) -> str:
+    """A digest of all weights, the vocabulary, and how text is normalised and split.
+
+    transformer (nn.Module): The encoder.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+    RETURNS (str): SHA-256, hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(transformer.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules = [sorted(tokenizer.get_vocab().items()), backend["normalizer"], backend["pre_tokenizer"]]
+    digest.update(json.dumps(rules, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def some(keys: List[str]) -> str:
+    """Name the first keys of a list, and count the rest."""
+    return ", ".join(keys[:4] + ([f"{len(keys) - 4} more"] if len(keys) > 4 else []))

@@ -1,0 +1,35 @@
+"""Half precision on a GPU: what the setting `mixed_precision` means."""
+
+from contextlib import AbstractContextManager
+from typing import Optional, Union
+
+import torch
+
+Precision = Union[bool, str]
+"""Half precision as configs spell it: false, "bf16" or "fp16"; true is "fp16", as in Thinc."""
+
+_DTYPES = {False: None, True: torch.float16, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def half_dtype(mixed_precision: Precision) -> Optional[torch.dtype]:
+    """The type that a setting asks for.
+
+    mixed_precision (Precision): The setting.
+    RETURNS (Optional[torch.dtype]): float16, bfloat16, or None for full precision.
+    RAISES (ValueError): The setting is none of those known.
+    """
+    if mixed_precision not in _DTYPES:
+        raise ValueError(
+            f'mixed_precision = "{mixed_precision}", but it is false, "bf16" or "fp16" (or true: "fp16")'
+        )
+    return _DTYPES[mixed_precision]
+
+
+def autocast(device: torch.device, dtype: Optional[torch.dtype]) -> AbstractContextManager:
+    """Compute in half precision where that is asked for and the device is a GPU; in full precision otherwise.
+
+    device (torch.device): Where the computation runs. On a CPU nothing is cast, whatever the setting.
+    dtype (Optional[torch.dtype]): See `half_dtype`.
+    RETURNS (AbstractContextManager): To enter for the forward pass, not for the backward pass.
+    """
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None and device.type != "cpu")
