@@ -13,6 +13,7 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, partial
 
 from spacy_crf_ner.model.potentials import Potentials
+from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.tagger_head import HeadSpec, TaggerHead
 
 
@@ -23,7 +24,7 @@ def CRFTagger(
     attention_heads: int = 4,
     attention_window: int = 128,
     max_padded_tokens: int = 8192,
-    mixed_precision: bool = False,
+    mixed_precision: Precision = False,
     grad_scaler_config: Optional[Dict[str, Any]] = None,
 ) -> Model[List[Doc], Potentials]:
     """Build a BiLSTM-attention-CRF tagger over token vectors.
@@ -38,19 +39,20 @@ def CRFTagger(
     attention_window (int): How many tokens to either side a token attends to.
     max_padded_tokens (int): The most tokens that are padded together, which bounds memory. The one setting that
         a loaded model takes from its config: the others are saved with the weights that they shaped.
-    mixed_precision (bool): Run the head in half precision on a GPU; its last layer and the CRF never are. A loaded
-        model runs in full precision on a CPU.
-    grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler` for mixed precision.
+    mixed_precision (Precision): False, "bf16", or "fp16" (as True): run the head in half precision on a GPU; its
+        last layer and the CRF never are. A loaded model runs in full precision on a CPU.
+    grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler`, for "fp16".
     RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
-    RAISES (ValueError): At `initialize`: the sizes do not fit together, or mixed precision on a CPU.
+    RAISES (ValueError): `mixed_precision` is unknown. At `initialize`: the sizes do not fit together, or mixed
+        precision on a CPU.
     """
-    on_gpu = get_torch_default_device().type != "cpu"
+    dtype = half_dtype(mixed_precision)
     head: Model[List[Floats2d], Potentials] = Model(
         "crf_head",
         forward,
         init=partial(
             _init,
-            mixed_precision=mixed_precision,
+            autocast_dtype=dtype,
             lstm_width=lstm_width,
             lstm_depth=lstm_depth,
             attention_heads=attention_heads,
@@ -62,10 +64,11 @@ def CRFTagger(
         shims=[
             PyTorchShim(
                 None,
-                mixed_precision=mixed_precision and on_gpu,
-                grad_scaler=PyTorchGradScaler(mixed_precision and on_gpu, **(grad_scaler_config or {})),
+                grad_scaler=PyTorchGradScaler(
+                    **scaler_settings(dtype, get_torch_default_device(), grad_scaler_config)
+                ),
                 serialize_model=_serialize,
-                deserialize_model=partial(_deserialize, max_padded_tokens),
+                deserialize_model=partial(_deserialize, max_padded_tokens, dtype),
             )
         ],
     )
@@ -81,20 +84,16 @@ def _init(
     X: Optional[List[Floats2d]] = None,
     Y: Optional[Potentials] = None,
     *,
-    mixed_precision: bool,
+    autocast_dtype: Optional[torch.dtype],
     **shape: int,
 ) -> None:
     """Build the torch head for the width of `X` and the tags of the dim nO."""
     device = get_torch_default_device()
-    if mixed_precision and device.type == "cpu":
-        raise ValueError(
-            "mixed_precision = true needs a GPU to train on: choose one with --gpu-id, or set mixed_precision = "
-            "false (in configs/roberta.cfg, for all models at once: --system.mixed_precision false)"
-        )
+    require_gpu_for(autocast_dtype, device)
     if X:
         model.set_dim("nI", X[0].shape[1])
     spec = HeadSpec(width=model.get_dim("nI"), n_types=(model.get_dim("nO") - 1) // 2, **shape)
-    head = TaggerHead(spec)
+    head = TaggerHead(spec, autocast_dtype)
     model.shims[0]._model = head.to(device)
 
 
@@ -110,7 +109,6 @@ def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
     if old._model is not None:
         head.shims[0] = PyTorchShim(
             old._model.grown((new_nO - 1) // 2),
-            mixed_precision=old._mixed_precision,
             grad_scaler=old._grad_scaler,
             serialize_model=old._serialize_model,
             deserialize_model=old._deserialize_model,
@@ -161,12 +159,16 @@ def _serialize(head: Optional[TaggerHead]) -> bytes:
 
 
 def _deserialize(
-    max_padded_tokens: int, _: Optional[TaggerHead], data: bytes, device: torch.device
+    max_padded_tokens: int,
+    autocast_dtype: Optional[torch.dtype],
+    _: Optional[TaggerHead],
+    data: bytes,
+    device: torch.device,
 ) -> Optional[TaggerHead]:
     """Build the head anew; a missing, unknown or misshapen weight is torch's error."""
     if not data:
         return None
     saved = srsly.msgpack_loads(data)
-    head = TaggerHead(HeadSpec(**{**saved["spec"], "max_padded_tokens": max_padded_tokens}))
+    head = TaggerHead(HeadSpec(**{**saved["spec"], "max_padded_tokens": max_padded_tokens}), autocast_dtype)
     head.load_state_dict(torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True))
     return head.to(device)

@@ -21,7 +21,7 @@ from spacy_crf_ner.model.freezing import Freeze, freeze
 from spacy_crf_ner.model.lora import LoRA
 from spacy_crf_ner.model.pretrained import Source, fingerprint, some
 from spacy_crf_ner.model.wordpieces import Frame, choose_frame
-from spacy_crf_ner.torch_modules.precision import Precision, half_dtype
+from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.windowed_encoder import WindowedEncoder
 
 SAVE_MODES = ("full", "adapter")
@@ -74,9 +74,9 @@ class EncoderShim(HFShim):
     """Name and fingerprint of the pretrained encoder, where the adapter alone is saved."""
 
     def __init__(self, spec: EncoderSpec, grad_scaler_config: Dict[str, Any]) -> None:
-        scaled = half_dtype(spec.mixed_precision) is torch.float16 and get_torch_default_device().type != "cpu"
+        scaler = scaler_settings(half_dtype(spec.mixed_precision), get_torch_default_device(), grad_scaler_config)
         nothing = HFObjects(None, None, None, spec.source.tokenizer_config, spec.source.transformer_config)
-        super().__init__(nothing, grad_scaler_config={"enabled": scaled, **grad_scaler_config})
+        super().__init__(nothing, grad_scaler_config=scaler)
         self.spec = spec
         self.grad_scaler_config = grad_scaler_config
         self.base = None
@@ -87,12 +87,7 @@ class EncoderShim(HFShim):
         RAISES (OSError): The encoder is nowhere to be had.
         RAISES (ValueError): The encoder and the settings do not fit together, or half precision on a CPU.
         """
-        if self.spec.mixed_precision and get_torch_default_device().type == "cpu":
-            raise ValueError(
-                f"mixed_precision = {self.spec.mixed_precision!r} needs a GPU to train on: choose one with "
-                "--gpu-id, "
-                "or set mixed_precision = false"
-            )
+        require_gpu_for(half_dtype(self.spec.mixed_precision), get_torch_default_device())
         source = self.spec.source
         config = source.load_config()
         tokenizer = source.load_tokenizer()

@@ -1,7 +1,7 @@
 """Half precision on a GPU: what the setting `mixed_precision` means."""
 
 from contextlib import AbstractContextManager
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 
@@ -23,6 +23,36 @@ def half_dtype(mixed_precision: Precision) -> Optional[torch.dtype]:
             f'mixed_precision = "{mixed_precision}", but it is false, "bf16" or "fp16" (or true: "fp16")'
         )
     return _DTYPES[mixed_precision]
+
+
+def require_gpu_for(dtype: Optional[torch.dtype], device: torch.device) -> None:
+    """Refuse to begin a training in half precision on a CPU.
+
+    dtype (Optional[torch.dtype]): See `half_dtype`.
+    device (torch.device): Where the training would run.
+    RAISES (ValueError): It is a CPU.
+    """
+    if dtype is not None and device.type == "cpu":
+        raise ValueError(
+            "mixed_precision needs a GPU to train on: choose one with --gpu-id, or set mixed_precision = false "
+            "(in a "
+            "config of `crf init-config`, for all models at once: --system.mixed_precision false)"
+        )
+
+
+def scaler_settings(
+    dtype: Optional[torch.dtype], device: torch.device, settings: Optional[Dict[str, Any]]
+) -> Dict[str, Any]:
+    """Arguments of Thinc's `PyTorchGradScaler`: float16 alone needs one, and only on a GPU.
+
+    dtype (Optional[torch.dtype]): See `half_dtype`.
+    device (torch.device): Where the model runs.
+    settings (Optional[Dict[str, Any]]): What the config says; "enabled" in it can only switch the scaler off.
+    RETURNS (Dict[str, Any]): The arguments.
+    """
+    settings = settings or {}
+    needed = dtype is torch.float16 and device.type != "cpu"
+    return {**settings, "enabled": needed and settings.get("enabled", True)}
 
 
 def autocast(device: torch.device, dtype: Optional[torch.dtype]) -> AbstractContextManager:

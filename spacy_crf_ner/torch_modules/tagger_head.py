@@ -1,7 +1,7 @@
 """The whole trainable head: token vectors of a batch in, CRF potentials out."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from spacy_crf_ner import labels
 from spacy_crf_ner.torch_modules.bilstm_attention import BiLSTMAttention
 from spacy_crf_ner.torch_modules.buckets import flat_places, length_mask, padded_buckets
 from spacy_crf_ner.torch_modules.crf import LinearChainCRF
+from spacy_crf_ner.torch_modules.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class TaggerHead(nn.Module):
     """Emissions (`head.*`) and CRF (`crf.*`) under BIO constraints.
 
     spec (HeadSpec): The shape.
+    autocast_dtype (Optional[torch.dtype]): Type that `head.*` computes in on a GPU, but for its last layer; None
+        for full precision.
     RAISES (ValueError): The spec's widths do not fit together.
     """
 
-    def __init__(self, spec: HeadSpec) -> None:
+    def __init__(self, spec: HeadSpec, autocast_dtype: Optional[torch.dtype] = None) -> None:
         super().__init__()
         self.spec = spec
+        self.autocast_dtype = autocast_dtype
         self.head = BiLSTMAttention(
             spec.width,
             labels.n_tags(spec.n_types),
@@ -76,8 +80,10 @@ class TaggerHead(nn.Module):
         pieces: List[Tensor] = [vectors[:0, :1] * self.head.output.bias]
         buckets: List[List[int]] = []
         for bucket, padded, sizes in padded_buckets(vectors.split(list(lengths)), self.spec.max_padded_tokens):
+            with autocast(padded.device, self.autocast_dtype):
+                emissions = self.head(padded, length_mask(sizes, padded.device))
             # shape: (seq_length, batch_size, num_tags) -> (seq_length * batch_size, num_tags)
-            pieces.append(self.head(padded, length_mask(sizes, padded.device)).flatten(0, 1))
+            pieces.append(emissions.flatten(0, 1))
             buckets.append(bucket)
         emissions = torch.cat(pieces).index_select(0, flat_places(lengths, buckets).to(vectors.device))
         return (emissions, *self.crf.constrained())
@@ -89,7 +95,7 @@ class TaggerHead(nn.Module):
         RETURNS (TaggerHead): A new module on the same device.
         """
         fields: Dict[str, Any] = {**vars(self.spec), "n_types": n_types}
-        grown = TaggerHead(HeadSpec(**fields)).to(self.crf.transitions.device)
+        grown = TaggerHead(HeadSpec(**fields), self.autocast_dtype).to(self.crf.transitions.device)
         wider = grown.state_dict()
         for name, old in self.state_dict().items():
             wider[name][tuple(slice(n) for n in old.shape)] = old
