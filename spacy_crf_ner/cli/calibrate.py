@@ -1,9 +1,7 @@
 """`python -m spacy crf calibrate`: make a pipeline's probabilities say how often it is right."""
 
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Iterator, List, Optional
+from typing import Annotated, List, Optional
 
 import srsly
 from spacy.language import Language
@@ -14,6 +12,7 @@ from wasabi import Printer
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer, calibrate
+from spacy_crf_ner.evaluation.files import whole_directory
 from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
 
@@ -41,7 +40,7 @@ def calibrate_cli(
     msg = Printer()
     with one_line_errors(), orderly_termination():
         require_matplotlib()
-        with _new_directory(output) as directory:
+        with whole_directory(output) as directory:
             nlp = load_pipeline(model, code=code, gpu_id=gpu_id)
             name = _component_name(nlp, model, component)
             examples = read_examples(data, nlp)
@@ -74,30 +73,6 @@ def calibrate_cli(
     if result.after.n < FEW_ENTITIES:
         msg.warn(f"Only {result.after.n} predicted entities: calibration errors are mostly noise; give more docs")
     msg.good(f"Saved the pipeline to {output}, report and plot to {output / 'calibration'}")
-
-
-@contextmanager
-def _new_directory(path: Path) -> Iterator[Path]:
-    """Write a directory under a temporary name and move it into place when it is complete.
-
-    path (Path): Where the directory shall be: nothing is there, or an empty one.
-    YIELDS (Path): Where to make it. It is deleted, and `path` left as it was, if the block raises.
-    RAISES (OSError): Something is there already, or the directory cannot be written.
-    """
-    if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path}: is there already and is no directory; name a new directory")
-    if path.is_dir() and any(path.iterdir()):
-        raise FileExistsError(f"{path}: is not empty; name a new directory, or remove this one")
-    target = path.resolve()
-    # On the target's own file system; and missing parents are not made for a run that fails.
-    ancestor = next(parent for parent in target.parents if parent.is_dir())
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=ancestor) as scratch:
-        made = Path(scratch, target.name)
-        yield made
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            target.rmdir()
-        made.rename(target)
 
 
 def _component_name(nlp: Language, model: str, chosen: Optional[str]) -> str:

@@ -57,3 +57,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         part = Path(directory, path.name)
         yield part
         os.replace(part, path)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Write a directory under a temporary name and move it into place when it is complete.
+
+    path (Path): Where the directory shall be: nothing is there, or an empty one.
+    YIELDS (Path): Where to make it. It is deleted, and `path` left as it was, if the block raises.
+    RAISES (OSError): Something is there already, or the directory cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path}: is there already and is no directory; name a new directory")
+    if path.is_dir() and any(path.iterdir()):
+        raise FileExistsError(f"{path}: is not empty; name a new directory, or remove this one")
+    target = path.resolve()
+    # On the target's own file system; and missing parents are not made for a run that fails.
+    ancestor = next(parent for parent in target.parents if parent.is_dir())
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=ancestor) as scratch:
+        made = Path(scratch, target.name)
+        yield made
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            target.rmdir()
+        made.rename(target)

@@ -1,0 +1,65 @@
+"""`python -m spacy crf merge-lora`: a pipeline whose adapters have become part of its encoder's weights."""
+
+from pathlib import Path
+from typing import Annotated, Any, List, Optional
+
+from spacy.language import Language
+from thinc.api import Model
+from typer import Argument, Option
+from wasabi import Printer
+
+from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.evaluation.files import whole_directory
+from spacy_crf_ner.evaluation.predictions import load_pipeline
+from spacy_crf_ner.model.transformer import Encoder
+
+
+@app.command("merge-lora")
+def merge_lora_cli(
+    model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
+    output: Annotated[Path, Argument(metavar="OUT", help="Directory for the merged pipeline, new or empty")],
+    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,
+    code: Annotated[Optional[Path], Option("--code", "-c", help="Python file with registered functions")] = None,
+) -> None:
+    """Save a pipeline with its LoRA adapters merged into the encoder's weights.
+
+    It computes what it did, a little faster, and neither peft nor, where the adapter alone was saved, the base
+    encoder is needed to load it. The original stays as it is.
+    """
+    with one_line_errors(), orderly_termination(), whole_directory(output) as directory:
+        nlp = load_pipeline(model, code=code, gpu_id=gpu_id)
+        merged = merge_lora(nlp)
+        if not merged:
+            raise ValueError(f"pipeline {model!r} has no LoRA adapters in {nlp.component_names}")
+        nlp.to_disk(directory)
+    Printer().good(f"Merged the adapters of {', '.join(merged)} and saved the pipeline to {output}")
+
+
+def merge_lora(nlp: Language) -> List[str]:
+    """Merge the adapters of all encoders of a pipeline, in place, disabled components included.
+
+    nlp (Language): The pipeline; its config follows.
+    RETURNS (List[str]): The names of the components that had adapters.
+    """
+    merged = []
+    for name, pipe in nlp.components:
+        model = getattr(pipe, "model", None)
+        encoders = [node for node in model.walk() if isinstance(node, Encoder)] if isinstance(model, Model) else []
+        adapted = [encoder.shim for encoder in encoders if encoder.shim.spec.lora is not None]
+        for shim in adapted:
+            shim.merge_lora()
+        if adapted:
+            _set_without_lora(nlp.get_pipe_config(name))
+            merged.append(name)
+    return merged
+
+
+def _set_without_lora(config: Any) -> None:
+    """Take LoRA out of every encoder's block of a component's config, in place."""
+    if not isinstance(config, dict):
+        return
+    if config.get("@architectures") == "spacy-crf-ner.Transformer.v1":
+        config.update(lora=None, save_mode="full")
+    for value in config.values():
+        _set_without_lora(value)
