@@ -1,4 +1,4 @@
-"""Pretrain a small Chinese BERT on a CPU by masked language modelling, for comparisons that must start from something.
+"""Pretrain a small Chinese BERT on a CPU by masked language modelling: something for comparisons to start from.
 
 python benchmarks/small_encoder.py OUT TEXT [TEXT ...] [--minutes 40] [--hidden 192] [--layers 4] [--seed 0]
 
@@ -75,7 +75,8 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     encoded = [{"input_ids": ids} for ids in tokenizer(texts, truncation=True, max_length=128)["input_ids"]]
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-    print(f"{len(texts)} texts, {sum(len(e['input_ids']) for e in encoded)} word-pieces, {len(tokenizer)} in the vocabulary")
+    n_pieces = sum(len(item["input_ids"]) for item in encoded)
+    print(f"{len(texts)} texts, {n_pieces} word-pieces, {len(tokenizer)} in the vocabulary")
     began = time.monotonic()
     step, losses, seen = 0, [], 0
     while (elapsed := (time.monotonic() - began) / 60) < args.minutes:
@@ -101,7 +102,10 @@ def main() -> None:
             seen += int(inputs["attention_mask"].sum())
             step += 1
             if step % 500 == 0:
-                print(f"{elapsed:6.1f} min  step {step}  {seen} word-pieces  loss {sum(losses) / 500:.3f}", flush=True)
+                print(
+                    f"{elapsed:6.1f} min  step {step}  {seen} word-pieces  loss {sum(losses) / 500:.3f}",
+                    flush=True,
+                )
                 losses.clear()
                 save(model, tokenizer, args.out)
     save(model, tokenizer, args.out)
