@@ -19,6 +19,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from spacy_crf_ner import labels as bio
 from spacy_crf_ner import lattices
+from spacy_crf_ner.accumulation import UpdateCount
 from spacy_crf_ner.decoding import Decoding, Reading, save_scores
 from spacy_crf_ner.gazetteer import Gazetteer
 from spacy_crf_ner.model import losses as model_losses
@@ -68,6 +69,7 @@ class CRFEntityRecognizer(TrainablePipe):
         # "untrained": labels added after training, of which no update has shown an entity: they are not predicted.
         self.cfg: Dict[str, Any] = {"labels": [], "untrained": [], "temperature": 1.0}
         self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
+        self._updates = UpdateCount()
         self._teacher: Optional[Tuple[Model[List[Doc], Potentials], Tuple[str, ...]]] = None
 
     @property
@@ -304,14 +306,20 @@ class CRFEntityRecognizer(TrainablePipe):
         examples = list(examples)
         if self.cfg["untrained"]:
             self._shown.update(ent.label_ for example in examples for ent in example.reference.ents)
-        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+        losses = super().update(examples, drop=drop, losses=losses)
+        if any(len(example.predicted) for example in examples):
+            self._updates.since_step += 1
+            if sgd not in (None, False):
+                self.finish_update(sgd)
+        return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the parameters. A label that was added to the trained pipe, and of which the updates since the
         last step have shown an entity, is predicted from now on.
 
-        sgd (Optimizer): The optimizer.
+        sgd (Optimizer): The optimizer. If it averages (`AveragesUpdates`), it is told over how many updates.
         """
+        self._updates.report(sgd)
         super().finish_update(sgd)
         self.cfg["untrained"] = [label for label in self.cfg["untrained"] if label not in self._shown]
         self._shown.clear()
@@ -376,6 +384,7 @@ class CRFEntityRecognizer(TrainablePipe):
         loss, gradient = model_losses.per_token(*divergence)
         backprop(gradient)
         if sgd is not None:
+            self._updates.report(sgd)
             self.model.finish_update(_keeping_gradients(sgd))
         losses[self.name] += loss
         return losses

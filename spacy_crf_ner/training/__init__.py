@@ -1,0 +1,1 @@
+"""What drives training: the optimizer with parameter groups, and schedules."""

@@ -1,0 +1,385 @@
+"""The optimizer `spacy-crf-ner.AdamW.v1`: torch's AdamW over all parameters of a pipeline, in groups by name."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+
+import torch
+from spacy.util import logger
+from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.types import FloatsXd, Generator
+from thinc.util import is_cupy_array
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from spacy_crf_ner.training.parameter_groups import (
+    NO_DECAY,
+    ParameterGroup,
+    ParameterGroups,
+    checked_number,
+    layer_index,
+    layers_above,
+    parsed_pattern,
+)
+
+KeyT = Tuple[int, str]
+
+
+def AdamW(
+    learn_rate: float = 0.001,
+    weight_decay: float = 0.01,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    grad_clip: float = 1.0,
+    no_decay: str = NO_DECAY,
+    groups: Optional[Dict[str, Dict[str, Any]]] = None,
+    schedule: Optional[Generator] = None,
+    ema_decay: float = 0.0,
+) -> Optimizer:
+    """AdamW with parameter groups, layer-wise decay and a global gradient norm (Loshchilov & Hutter 2019).
+
+    learn_rate (float): The rate of parameters that belong to no group.
+    weight_decay (float): Decoupled weight decay, where a group does not name its own.
+    beta1 (float): Decay rate of the first moment.
+    beta2 (float): Decay rate of the second moment.
+    eps (float): Added to the denominator.
+    grad_clip (float): The greatest norm of all gradients of a step together; 0 for none.
+    no_decay (str): Regular expression: parameters of such names have no weight decay, whatever their group. By
+        default biases, normalisations and the CRF.
+    groups (Optional[Dict]): Named groups: `pattern` (a regular expression, searched in a parameter's name),
+        `learn_rate`, and if wanted `weight_decay` and `layer_decay`, by which the rate is multiplied from each
+        layer of an encoder to the one below. At most one group may match a name. By default, `DEFAULT_GROUPS`.
+    schedule (Optional[Generator]): A FACTOR of all rates, step by step: Thinc's `warmup_linear.v1`, or
+        `spacy-crf-ner.warmup_cosine.v1`, with initial_rate = 1.0. Its last value stays.
+    ema_decay (float): Decay of the moving averages of the weights, which `spacy train` evaluates and saves; 0 for
+        none.
+    RETURNS (Optimizer): A `GroupedAdamW`.
+    RAISES (ValueError): A number is out of its range, a pattern no regular expression, or a group incomplete.
+    """
+    return GroupedAdamW(
+        learn_rate,
+        weight_decay=weight_decay,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        grad_clip=grad_clip,
+        no_decay=no_decay,
+        groups=groups,
+        schedule=schedule,
+        ema_decay=ema_decay,
+    )
+
+
+@dataclass(eq=False)
+class _Slot:
+    """What is kept of a parameter between calls; its moments are in the torch optimizer's state."""
+
+    parameter: nn.Parameter  # its data is a view of the array that Thinc handed in last
+    gradient: Tensor  # a copy, because the giver zeroes its own
+    group: Optional[ParameterGroup]
+    decays: bool
+    lr_scale: float = 1.0
+
+
+class GroupedAdamW(Optimizer):
+    """A Thinc optimizer that collects the gradients of all parameters and steps a `torch.optim.AdamW` once.
+
+    Thinc hands over one parameter at a time, and a global norm needs them all. `step_schedules`, which
+    `spacy train` calls when all pipes have handed in theirs, makes the step. In a loop of
+    ``nlp.update(examples, sgd=optimizer)`` nobody calls it: there, a parameter that comes in again starts the
+    step, and from then on each step is made as soon as the parameters of the last one are complete. So only the
+    first step comes one call late. `step` makes it at once. After the last update of such a loop over a pipeline
+    with a pipe `tok2vec` or `transformer`, whose gradient spaCy hands over one update late, call it as well.
+
+    The schedule counts steps, whoever makes them; `step_schedules` advances it without a step, too.
+
+    `b1`, `b2`, `eps`, `grad_clip` and `L2`, the weight decay, may be set between steps. An assignment to
+    `learn_rate` multiplies the rates of all groups by the same number: see there.
+
+    The arguments are those of `AdamW`.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_caller_steps",
+        "_ema_decay",
+        "_factor",
+        "_groups",
+        "_is_due",
+        "_n_layers",
+        "_n_updates",
+        "_no_decay",
+        "_pending",
+        "_rate",
+        "_reported",
+        "_scale",
+        "_schedule",
+        "_slots",
+        "_steps",
+        "_torch",
+    )
+
+    def __init__(
+        self,
+        learn_rate: float,
+        *,
+        weight_decay: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        grad_clip: float,
+        no_decay: str,
+        groups: Optional[Mapping[str, Mapping[str, Any]]],
+        schedule: Optional[Iterator[float]],
+        ema_decay: float,
+    ) -> None:
+        self._groups = ParameterGroups(groups)
+        self._no_decay = parsed_pattern("no_decay", no_decay)
+        self._rate = checked_number("learn_rate", learn_rate)
+        self._scale = self._factor = 1.0
+        super().__init__(
+            self._rate,
+            L2=checked_number("weight_decay", weight_decay),
+            beta1=checked_number("beta1", beta1, below=1.0),
+            beta2=checked_number("beta2", beta2, below=1.0),
+            eps=checked_number("eps", eps),
+            grad_clip=checked_number("grad_clip", grad_clip),
+            use_averages=False,
+        )
+        self._ema_decay = checked_number("ema_decay", ema_decay, below=1.0)
+        if self._ema_decay:
+            self.averages = {}
+        self._torch = torch.optim.AdamW([{"params": []}])
+        self._slots: Dict[KeyT, _Slot] = {}
+        self._n_layers: Dict[int, int] = {}  # of each shim's encoder, as far as its parameters have come in
+        self._pending: Dict[KeyT, _Slot] = {}
+        # True: somebody calls step_schedules; False: nobody has, and a parameter came in twice.
+        self._caller_steps: Optional[bool] = None
+        self._awaited: Set[KeyT] = set()  # of the last step's parameters, those that are to come in again
+        self._n_updates = 1  # the updates whose gradients those of the pending parameters sum
+        self._reported = 1  # the same, of parameters that are yet to come in
+        self._steps = 0
+        self._is_due = False  # whether the schedule is behind the steps
+        self._schedule = None if schedule is None else iter(schedule)
+        self._advance()
+
+    @property
+    def learn_rate(self) -> float:
+        """The rate of parameters that belong to no group, the schedule's factor included.
+
+        Setting it multiplies the rates of all groups by the same number, so that ``optimizer.learn_rate *= 0.5``
+        halves them all; the schedule goes on from there. A ValueError where it is 0 now, so that no such number
+        exists.
+        """
+        return self._rate * self._scale * self._factor
+
+    @learn_rate.setter
+    def learn_rate(self, value: float) -> None:
+        value = checked_number("optimizer.learn_rate", value)
+        if value == self.learn_rate:
+            return
+        if self._rate * self._factor == 0.0:
+            raise ValueError(
+                f"optimizer.learn_rate = {value:g}: all rates are multiplied alike, but learn_rate is "
+                f"{self._rate:g} and the schedule's factor is {self._factor:g} now, and 0 cannot be; make an "
+                "optimizer with other settings"
+            )
+        self._scale = value / (self._rate * self._factor)
+
+    @property
+    def state_bytes(self) -> int:
+        """The memory of the moments and the averages, in bytes."""
+        moments = [state[name] for state in self._torch.state.values() for name in ("exp_avg", "exp_avg_sq")]
+        averages = (self.averages or {}).values()
+        return sum(x.numel() * x.element_size() for x in moments) + sum(x.nbytes for x in averages)
+
+    def __call__(
+        self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
+    ) -> Tuple[FloatsXd, FloatsXd]:
+        """Take in a parameter's gradient for the coming step.
+
+        key (Tuple[int, str]): The id of the shim or node, and the parameter's name.
+        weights (FloatsXd): The weights, which the step will change in place.
+        gradient (FloatsXd): The gradient, *shape:* that of the weights. It is copied, and set to 0.
+        lr_scale (float): A factor of this parameter's rate.
+        RETURNS (Tuple[FloatsXd, FloatsXd]): The weights and the gradient.
+        RAISES (ValueError): The parameter is in several groups, or its shape is not what it was; or the step that
+            this call makes fails, see `step`.
+        """
+        if gradient.size < 1:
+            return weights, gradient
+        if key in self._pending:
+            if self._caller_steps is None:
+                self._caller_steps = False
+            self._step(self._n_updates)
+        slot = self._fill(key, weights, gradient)
+        slot.lr_scale = lr_scale
+        self._pending[key] = slot
+        self._n_updates = max(self._n_updates, self._reported)
+        self._reported = 1
+        if self._caller_steps is False:
+            self._awaited.discard(key)
+            if not self._awaited:
+                self._step(self._n_updates)
+        return weights, gradient
+
+    def step(self) -> None:
+        """Step the parameters whose gradients have come in since the last step; without such, do nothing.
+
+        RAISES (ValueError): A gradient is not finite. No weight is changed, and the gradients are dropped.
+        """
+        n_updates = max(self._n_updates, self._reported)
+        self._reported = 1
+        self._step(n_updates)
+
+    def step_schedules(self) -> None:
+        """Make the step, and advance the schedule. Who calls it once is to call it after each update.
+
+        RAISES (ValueError): A gradient is not finite. No weight is changed, and the gradients are dropped.
+        """
+        self._caller_steps = True
+        self.step()
+        self._advance()
+
+    def average_over(self, n_updates: int) -> None:
+        """Say how many updates the gradients of the coming step sum up; the step divides by it, then forgets it.
+
+        n_updates (int): The number of `update` calls. Of different numbers for one step, the largest counts.
+        RAISES (ValueError): It is below 1.
+        """
+        if n_updates < 1:
+            raise ValueError(f"n_updates = {n_updates!r}, but a step has gradients of at least 1 update")
+        self._reported = max(self._reported, n_updates)
+
+    def _fill(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd) -> _Slot:
+        """The parameter's slot, with these weights and this gradient, which is zeroed."""
+        if weights.shape != gradient.shape:
+            raise ValueError(f"parameter {key}: weights of {weights.shape}, but a gradient of {gradient.shape}")
+        view, given = _shared_view(weights), _shared_view(gradient)
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = self._new_slot(key, view)
+        if (view.shape, view.dtype, view.device) != (
+            slot.gradient.shape,
+            slot.gradient.dtype,
+            slot.gradient.device,
+        ):
+            raise ValueError(
+                f"parameter {key}: {tuple(view.shape)} of {view.dtype} on {view.device}, but the optimizer has "
+                f"moments of {tuple(slot.gradient.shape)} of {slot.gradient.dtype} on {slot.gradient.device}; a "
+                "model that was resized or moved needs a new optimizer"
+            )
+        slot.parameter.data = view
+        slot.gradient.copy_(given)
+        given.zero_()
+        return slot
+
+    def _new_slot(self, key: KeyT, view: Tensor) -> _Slot:
+        if get_torch_default_device().type == "mps":
+            raise ValueError(
+                "spacy-crf-ner.AdamW.v1 steps weights in memory that Thinc and torch share, which they do not on "
+                "an Apple GPU (mps); train on the CPU or with CUDA, or take the optimizer Adam.v1"
+            )
+        owner, name = key
+        layer = layer_index(name)
+        if layer is not None:
+            self._n_layers[owner] = max(self._n_layers.get(owner, 0), layer + 1)
+        decays = self._no_decay.search(name) is None
+        return _Slot(nn.Parameter(view), torch.empty_like(view), self._groups.of(name), decays)
+
+    def _step(self, n_updates: int) -> None:
+        pending, self._pending, self._n_updates = self._pending, {}, 1
+        if not pending:
+            return
+        if self._is_due:
+            self._advance()
+        if self._steps == 0 and not self._groups.are_default:
+            for group in self._groups.unmatched([name for _, name in pending]):
+                logger.warning(
+                    "The optimizer's group '%s' matches no parameter that is trained: check its pattern %r. The "
+                    "first parameters are: %s",
+                    group.name,
+                    group.pattern.pattern,
+                    _some([name for _, name in pending]),
+                )
+        self._clip(pending, n_updates)
+        self._torch.param_groups = self._torch_groups(pending)
+        for slot in pending.values():
+            slot.parameter.grad = slot.gradient
+        if self.averages is not None:
+            for key, slot in pending.items():
+                if _average_key(key) not in self.averages:
+                    self.averages[_average_key(key)] = torch2xp(slot.parameter.detach().clone())  # type: ignore
+        self._torch.step()
+        if self.averages is not None:
+            # The warm-up of TensorFlow's ExponentialMovingAverage; 0 steps lie before the first.
+            decay = min(self._ema_decay, (1 + self._steps) / (10 + self._steps))
+            averages = [_shared_view(self.averages[_average_key(key)]) for key in pending]  # type: ignore
+            get_ema_multi_avg_fn(decay)(averages, [slot.parameter for slot in pending.values()], 0)
+        self._steps += 1
+        self._is_due = True
+        self._awaited = set(pending)
+
+    def _clip(self, pending: Dict[KeyT, _Slot], n_updates: int) -> None:
+        """Average the gradients over the updates and clip their norm, as `torch.nn.utils.clip_grad_norm_` does."""
+        gradients = [slot.gradient for slot in pending.values()]
+        norms = torch._foreach_norm(gradients)
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+        if not isfinite(norm):
+            bad = [f"'{name}' of {owner}" for (owner, name), n in zip(pending, norms) if not n.isfinite()]
+            raise ValueError(
+                f"step {self._steps + 1}: the gradient is {norm}, in {len(bad)} of {len(pending)} parameters: "
+                f"{_some(bad) or 'none by itself, but all together'}. No weight was changed. Lower the learning "
+                "rates or lengthen the warm-up, and look at the texts of this batch"
+            )
+        factor = 1.0 / n_updates
+        if self.grad_clip:
+            factor *= min(1.0, self.grad_clip / (norm / n_updates + 1e-6))
+        if factor != 1.0:
+            torch._foreach_mul_(gradients, factor)
+
+    def _torch_groups(self, pending: Dict[KeyT, _Slot]) -> List[Dict[str, Any]]:
+        """Torch's parameter groups of the coming step: one for each pair of rate and decay."""
+        members: Dict[Tuple[float, float], List[nn.Parameter]] = {}
+        for (owner, name), slot in pending.items():
+            rate, decay = self._rate, self.L2
+            if slot.group is not None:
+                above = layers_above(name, self._n_layers.get(owner, 0)) if slot.group.layer_decay != 1.0 else 0
+                rate = slot.group.learn_rate * slot.group.layer_decay**above
+                decay = self.L2 if slot.group.weight_decay is None else slot.group.weight_decay
+            rate *= self._scale * self._factor * slot.lr_scale
+            members.setdefault((rate, decay if slot.decays else 0.0), []).append(slot.parameter)
+        settings = {**self._torch.defaults, "betas": (self.b1, self.b2), "eps": self.eps}
+        return [
+            {**settings, "params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in members.items()
+        ]
+
+    def _advance(self) -> None:
+        self._is_due = False
+        if self._schedule is not None:
+            self._factor = checked_number(
+                f"the optimizer's schedule, a factor of all rates: step {self._steps + 1}",
+                next(self._schedule, self._factor),
+            )
+
+
+def _average_key(key: KeyT) -> Union[KeyT, str]:
+    """Under which key a parameter's average is looked for, by Thinc's nodes and by its torch shim.
+
+    Their ids are counted separately and clash, so one of both must be chosen: all torch modules of ours are
+    nested, so that their parameters' names have a dot, and Thinc's have none.
+    """
+    owner, name = key
+    return f"pytorch_{owner}_{name}" if "." in name else key
+
+
+def _shared_view(array: Any) -> Tensor:
+    """A tensor in the memory of a NumPy or CuPy array, whichever device is torch's default."""
+    device = torch.device("cuda", array.device.id) if is_cupy_array(array) else torch.device("cpu")
+    return xp2torch(array, device=device)
+
+
+def _some(names: List[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
