@@ -17,9 +17,9 @@ from thinc.api import Config, Optimizer, fix_random_seed, registry, warmup_linea
 
 from spacy_crf_ner.training.optimizer import GroupedAdamW
 from spacy_crf_ner.training.parameter_groups import NO_DECAY
-from tests.tiny_encoder import LISTENER, save_tiny_bert, transformer_config
+from tests.tiny_encoder import LISTENER, save_tiny_bert
 from tests.training.util import Key, adamw, finish, gradients
-from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, examples_from, head_of
+from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, examples_from, get_pipe, head_of
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ GROUPS = {
     "crf": {"pattern": r"^crf\.", "learn_rate": RATES["crf"]},
     "head": {"pattern": r"^head\.", "learn_rate": RATES["head"]},
     "encoder": {
-        "pattern": "^(embeddings|encoder)",
+        "pattern": r"^transformer\.",
         "learn_rate": RATES["encoder"],
         "weight_decay": 0.1,
         "layer_decay": 0.7,
@@ -64,16 +64,17 @@ def rate_and_decay(name: str) -> Tuple[float, float]:
         return RATES["head"], 0.0 if last.startswith("bias") or ".norm." in name else 0.03
     decay = 0.0 if last == "bias" or "LayerNorm" in name else 0.1
     for start, power in (("encoder.layer.1.", 0), ("encoder.layer.0.", 1), ("embeddings.", 2)):
-        if name.startswith(start):
+        if name.startswith(f"transformer.{start}"):
             return RATES["encoder"] * 0.7**power, decay
     raise AssertionError(name)
 
 
-def two_heads(encoder: Path) -> Language:
+def two_heads(encoder: Path, **settings: Any) -> Language:
     """Three shims and three Thinc nodes: a BERT, a head that listens to it, and one over characters."""
     fix_random_seed(0)
     nlp = spacy.blank("zh")
-    nlp.add_pipe("transformer", config=transformer_config(encoder))
+    model = {"@architectures": "spacy-crf-ner.Transformer.v1", "name": str(encoder), **settings}
+    nlp.add_pipe("transformer", config={"model": model})
     nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": LISTENER}})
     nlp.add_pipe("crf_ner", name="chars", config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
@@ -179,6 +180,32 @@ def test_averages_are_those_computed_by_hand() -> None:
         assert (used[key] != current[key]).any(), key
     after = weights_of(nlp)
     assert all((after[key] == current[key]).all() for key in current)
+
+
+def test_adapters_are_averaged_and_saved_beside_a_base_that_is_not(encoder: Path, tmp_path: Path) -> None:
+    nlp = two_heads(encoder, lora={"@misc": "spacy-crf-ner.LoRA.v1"})
+    examples = examples_from(nlp)
+    optimizer = adamw(0.01, ema_decay=0.9)
+    for _ in range(4):
+        nlp.update(examples, sgd=NO_STEP)
+        finish(nlp, optimizer)
+    transformer = get_pipe(nlp, "transformer").model
+    shim = transformer.shim.id
+    raw = {name: weights.clone() for name, weights in transformer.transformer.state_dict().items()}
+    with nlp.use_params(optimizer.averages):
+        nlp.to_disk(tmp_path)
+    for name, weights in transformer.transformer.state_dict().items():
+        assert torch.equal(weights, raw[name])
+    saved = get_pipe(spacy.load(tmp_path), "transformer").model.transformer.state_dict()
+    assert saved.keys() == raw.keys()
+    averages: Dict[Any, Any] = optimizer.averages or {}
+    for name, weights in saved.items():
+        average = averages.get(f"pytorch_{shim}_transformer.{name}")
+        assert (average is not None) == ("lora_" in name)
+        if average is None:
+            assert torch.equal(weights, raw[name])
+        else:
+            assert numpy.array_equal(weights.numpy(), average) and not torch.equal(weights, raw[name])
 
 
 def test_averages_of_a_node_and_a_shim_of_one_id_do_not_clash() -> None:
