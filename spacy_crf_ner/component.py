@@ -24,6 +24,7 @@ from spacy_crf_ner.decoding import Decoding, Reading, save_scores
 from spacy_crf_ner.gazetteer import Gazetteer
 from spacy_crf_ner.model import losses as model_losses
 from spacy_crf_ner.model.potentials import Potentials
+from spacy_crf_ner.rehearsal import Teacher, keeping_gradients, refuse_listeners
 
 
 class CRFEntityRecognizer(TrainablePipe):
@@ -70,7 +71,7 @@ class CRFEntityRecognizer(TrainablePipe):
         self.cfg: Dict[str, Any] = {"labels": [], "untrained": [], "temperature": 1.0}
         self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
         self._updates = UpdateCount()
-        self._teacher: Optional[Tuple[Model[List[Doc], Potentials], Tuple[str, ...]]] = None
+        self._teacher: Optional[Teacher] = None
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -327,11 +328,11 @@ class CRFEntityRecognizer(TrainablePipe):
     @property
     def _rehearsal_model(self) -> Optional[Model[List[Doc], Potentials]]:
         """The model as it was when `nlp.resume_training` put a copy of it here."""
-        return self._teacher[0] if self._teacher else None
+        return self._teacher.model if self._teacher else None
 
     @_rehearsal_model.setter
     def _rehearsal_model(self, model: Optional[Model[List[Doc], Potentials]]) -> None:
-        self._teacher = None if model is None else (model, tuple(self.cfg["untrained"]))
+        self._teacher = None if model is None else Teacher(model, tuple(self.cfg["untrained"]))
 
     def rehearse(
         self,
@@ -367,25 +368,18 @@ class CRFEntityRecognizer(TrainablePipe):
                 f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
                 "first update"
             )
-        for upstream in (node.upstream_name for node in self.model.walk() if hasattr(node, "upstream_name")):
-            raise ValueError(
-                f"component '{self.name}' listens to '{upstream}', whose embedding spaCy does not compute in a "
-                "rehearsal: give it one of its own, by nlp.replace_listeners() before nlp.resume_training()"
-            )
+        refuse_listeners(self.name, self.model)
         docs = [example.predicted for example in examples]
         if not any(len(doc) for doc in docs):
             return losses
-        teacher, untrained = self._teacher
-        old = teacher.predict(docs)
-        allowed = [lattices.free_lattice(doc, self.labels[: (len(old.start) - 1) // 2], untrained) for doc in docs]
         set_dropout_rate(self.model, drop)
         potentials, backprop = self.model.begin_update(docs)
-        divergence = model_losses.divergence_from(self.model.ops, old, potentials, allowed)
+        divergence = self._teacher.divergence(self.model.ops, docs, self.labels, potentials)
         loss, gradient = model_losses.per_token(*divergence)
         backprop(gradient)
         if sgd is not None:
             self._updates.report(sgd)
-            self.model.finish_update(_keeping_gradients(sgd))
+            self.model.finish_update(keeping_gradients(sgd))
         losses[self.name] += loss
         return losses
 
@@ -429,18 +423,3 @@ class CRFEntityRecognizer(TrainablePipe):
             self.gazetteer.from_disk(file)
         self._teacher = None
         return self
-
-
-def _keeping_gradients(sgd: Callable) -> Any:
-    """Give an optimizer gradients that it may keep.
-
-    `Language.rehearse` passes a function that only collects weights and gradients, to step when all pipes are
-    done; Thinc's torch shim has zeroed its own gradients by then.
-    """
-
-    def step(key: Any, weights: Any, gradient: Any) -> Tuple[Any, Any]:
-        kept = gradient.copy()
-        gradient *= 0
-        return sgd(key, weights, kept)
-
-    return step
