@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+QUERIES_AT_A_TIME = 8192
+"""How many queries of long sequences compute their scores together, which bounds the memory beside the tape."""
+
 
 def reverse_by_length(padded: Tensor, mask: Tensor) -> Tensor:
     """Reverse each sequence within its own length; its own inverse.
@@ -83,8 +86,13 @@ def windowed_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, 
     ).abs()
     # A query in the padding may have no real key: it attends to itself, lest its softmax be 0 / 0.
     near = ((distance <= window) & real) | (distance == 0)
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=near)
-    return attended.flatten(2, 3)[:, :, :length]
+    # Some blocks at a time, because each holds `window` rows of scores.
+    blocks = max(1, QUERIES_AT_A_TIME // (len(mask) * window))
+    attended = [
+        F.scaled_dot_product_attention(*qkv, attn_mask=allowed)
+        for *qkv, allowed in zip(*(x.split(blocks, dim=2) for x in (query, key, value, near)))
+    ]
+    return torch.cat(attended, dim=2).flatten(2, 3)[:, :, :length]
 
 
 class WindowedSelfAttention(nn.Module):
