@@ -33,6 +33,12 @@ MODEL = "components.transformer.model"
 VARIANTS: Dict[str, Dict[str, Any]] = {
     "full": {"config": "roberta.cfg", "group": "encoder", "rate": 3e-4},
     "LoRA": {"config": "roberta_lora.cfg", "group": "lora", "rate": 3e-3},
+    "LoRA, all linear layers": {
+        "config": "roberta_lora.cfg",
+        "group": "lora",
+        "rate": 3e-3,
+        f"{MODEL}.lora.targets": ["query", "key", "value", "dense"],
+    },
     "frozen": {"config": "roberta.cfg", "group": "encoder", "rate": 3e-4, f"{MODEL}.freeze": "all"},
 }
 
@@ -56,6 +62,7 @@ def config_of(variant: str, args: argparse.Namespace, corpus: Path) -> Any:
         "training.max_steps": steps,
         "training.eval_frequency": args.steps_per_epoch,
         "training.optimizer.schedule.warmup_steps": steps // 10,
+        "training.optimizer.schedule.total_steps": steps,
         f"training.optimizer.groups.{group}.learn_rate": args.rate or rate,
     }
     return load_config(CONFIGS / name, overrides={**overrides, **chosen}, interpolate=False)

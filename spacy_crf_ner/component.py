@@ -157,6 +157,7 @@ class CRFEntityRecognizer(TrainablePipe):
             )
         self.gazetteer = phrases
         self.cfg.update(labels=sorted(found), untrained=[], temperature=1.0)
+        self._updates = UpdateCount()
         self._teacher = None
         for label in self.labels:
             self.vocab.strings.add(label)

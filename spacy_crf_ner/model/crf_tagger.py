@@ -13,6 +13,7 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, partial
 
 from spacy_crf_ner.model.potentials import Potentials
+from spacy_crf_ner.model.torch_shim import TorchShim
 from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.tagger_head import HeadSpec, TaggerHead
 
@@ -62,7 +63,7 @@ def CRFTagger(
         attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs, "dropout_rate": 0.0},
         dims={"nI": None, "nO": None},
         shims=[
-            PyTorchShim(
+            TorchShim(
                 None,
                 grad_scaler=PyTorchGradScaler(
                     **scaler_settings(dtype, get_torch_default_device(), grad_scaler_config)
@@ -107,7 +108,7 @@ def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
         raise ValueError(f"the model has {head.get_dim('nO')} tags and cannot shrink to {new_nO}")
     old = cast(PyTorchShim, head.shims[0])
     if old._model is not None:
-        head.shims[0] = PyTorchShim(
+        head.shims[0] = TorchShim(
             old._model.grown((new_nO - 1) // 2),
             grad_scaler=old._grad_scaler,
             serialize_model=old._serialize_model,

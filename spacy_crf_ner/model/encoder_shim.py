@@ -1,10 +1,10 @@
 """The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved and loaded again without a key amiss."""
 
-from contextlib import contextmanager
+import json
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Optional, Tuple, cast
 
 import safetensors.torch
 import srsly
@@ -13,13 +13,14 @@ import transformers
 from spacy.util import make_tempdir
 from spacy_transformers.data_classes import HFObjects
 from spacy_transformers.layers.hf_shim import HFShim
-from thinc.api import ArgsKwargs, get_torch_default_device, xp2torch
+from thinc.api import ArgsKwargs, get_torch_default_device
 from transformers import AutoConfig, AutoTokenizer
 
 from spacy_crf_ner.model import lora as low_rank
 from spacy_crf_ner.model.freezing import Freeze, freeze
 from spacy_crf_ner.model.lora import LoRA
 from spacy_crf_ner.model.pretrained import Source, fingerprint, some
+from spacy_crf_ner.model.torch_shim import TorchShim
 from spacy_crf_ner.model.wordpieces import Frame, choose_frame
 from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.windowed_encoder import WindowedEncoder
@@ -59,7 +60,7 @@ class EncoderSpec:
             raise ValueError(f"max_padded_tokens = {self.max_padded_tokens}, but it must be at least 1")
 
 
-class EncoderShim(HFShim):
+class EncoderShim(TorchShim, HFShim):
     """A `WindowedEncoder` and its tokenizer, as spacy-transformers' shim holds a plain encoder.
 
     Its parameters are `transformer.*`. Half precision and the gradient scaler are on only on a GPU.
@@ -71,7 +72,7 @@ class EncoderShim(HFShim):
     spec: EncoderSpec
     frame: Frame
     base: Optional[Dict[str, str]]
-    """Name and fingerprint of the pretrained encoder, where the adapter alone is saved."""
+    """Name and fingerprint of the encoder that adapters were put into."""
 
     def __init__(self, spec: EncoderSpec, grad_scaler_config: Dict[str, Any]) -> None:
         scaler = scaler_settings(half_dtype(spec.mixed_precision), get_torch_default_device(), grad_scaler_config)
@@ -91,7 +92,10 @@ class EncoderShim(HFShim):
         source = self.spec.source
         config = source.load_config()
         tokenizer = source.load_tokenizer()
-        self._set(tokenizer, source.load_transformer(config))
+        transformer = source.load_transformer(config)
+        if self.spec.lora is not None:
+            self.base = {"name": source.name, "fingerprint": fingerprint(transformer, tokenizer)}
+        self._set(tokenizer, transformer)
         width, rows = len(tokenizer), self.transformer.get_input_embeddings().num_embeddings
         if width > rows:
             raise ValueError(f"encoder '{source.name}': {width} word-pieces, but embeddings for {rows} of them")
@@ -111,10 +115,8 @@ class EncoderShim(HFShim):
         """Take an encoder as it was pretrained, and make of it what the spec says."""
         spec = self.spec
         self.frame = choose_frame(tokenizer, position_limit(transformer, tokenizer), spec.window, spec.stride)
-        if spec.save_mode == "adapter":
-            self.base = {"name": spec.source.name, "fingerprint": fingerprint(transformer, tokenizer)}
         if spec.lora is not None:
-            low_rank.inject(spec.lora, transformer, transformer.config.num_hidden_layers)
+            low_rank.inject(spec.lora, transformer)
         freeze(transformer, spec.freeze)
         if spec.gradient_checkpointing:
             transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -140,33 +142,10 @@ class EncoderShim(HFShim):
             ) from error
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], Any]]:
-        """As `PyTorchShim.begin_update`; an encoder that is all frozen is a fixed function without dropout."""
+        """As `TorchShim.begin_update`; an encoder that is all frozen is a fixed function without dropout."""
         if not self._model.is_trainable:
             return self.predict(inputs), lambda d_outputs: ArgsKwargs(args=(), kwargs={})
         return super().begin_update(inputs)
-
-    @contextmanager
-    def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
-        """Swap in averages for the parameters that have them: with LoRA, only the adapters do.
-
-        params (Dict): Thinc's averages; those of this shim stand under `pytorch_{shim id}_{name}`.
-        """
-        prefix = f"pytorch_{self.id}_"
-        own = {
-            name: parameter
-            for name, parameter in (self._model.named_parameters() if self._model is not None else ())
-            if prefix + name in params
-        }
-        kept = {name: parameter.detach().clone() for name, parameter in own.items()}
-        try:
-            with torch.no_grad():
-                for name, parameter in own.items():
-                    parameter.copy_(xp2torch(params[prefix + name], device=parameter.device))
-            yield
-        finally:
-            with torch.no_grad():
-                for name, parameter in own.items():
-                    parameter.copy_(kept[name])
 
     def merge_lora(self) -> None:
         """Merge the adapters into the weights; the spec is then one without LoRA."""
@@ -195,11 +174,11 @@ class EncoderShim(HFShim):
         state = {name: tensor.contiguous() for name, tensor in self._model.state_dict().items()}
         saved: Dict[str, Any] = {
             "transformers_version": transformers.__version__,
-            "config": srsly.json_dumps(config),
+            "config": json.dumps(config),  # srsly's JSON keeps nine decimals: too few for layer_norm_eps
             "lora": spec.lora.shape if spec.lora is not None else None,
+            "base": self.base,
         }
         if spec.save_mode == "adapter":
-            saved["base"] = self.base
             state = {name: tensor for name, tensor in state.items() if low_rank.is_adapter(name)}
         else:
             saved["tokenizer"] = _tokenizer_files(self.tokenizer)
@@ -219,30 +198,39 @@ class EncoderShim(HFShim):
         if not saved:
             return self
         self._require_same_lora(saved["lora"])
-        config_dict = cast(Dict[str, Any], srsly.json_loads(saved["config"]))
+        config_dict = json.loads(saved["config"])
         config = AutoConfig.for_model(config_dict.pop("model_type"), **config_dict)
-        source = self.spec.source
-        if base := saved.get("base"):
-            if self.spec.save_mode != "adapter":
-                raise ValueError(
-                    f'the adapter of "{base["name"]}" was saved alone: set save_mode = "adapter" to load it'
-                )
-            self._set(source.load_tokenizer(), source.load_transformer(config))
-            if cast(Dict[str, str], self.base)["fingerprint"] != base["fingerprint"]:
-                raise ValueError(
-                    f"the adapter was trained on the encoder '{base['name']}', but '{source.name}' is another: "
-                    "its "
-                    "weights or its tokenizer differ. Give the right one as the transformer's name, or its "
-                    "revision"
-                )
-        else:
-            with make_tempdir() as folder:
-                for name, content in saved["tokenizer"].items():
-                    (Path(folder) / name).write_bytes(content)
-                tokenizer = AutoTokenizer.from_pretrained(str(folder))
-            self._set(tokenizer, source.build_transformer(config))
+        self.base = saved["base"]
+        # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
+        with torch.random.fork_rng(devices=[]):
+            if "tokenizer" in saved:
+                self._set(_tokenizer_from(saved["tokenizer"]), self.spec.source.build_transformer(config))
+            else:
+                self._set(*self._load_base(config))
         self._load_state(safetensors.torch.load(saved["state"]), saved)
         return self
+
+    def _load_base(self, config: Any) -> Tuple[Any, Any]:
+        """The tokenizer and the encoder that an adapter was trained on."""
+        base, source = cast(Dict[str, str], self.base), self.spec.source
+        if self.spec.save_mode != "adapter":
+            raise ValueError(
+                f'the adapter of "{base["name"]}" was saved alone: set save_mode = "adapter" to load it'
+            )
+        try:
+            tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
+        except OSError as error:
+            raise OSError(
+                f"{error} - The pipeline holds an adapter alone; if its encoder has moved: spacy.load(..., "
+                'config={"components.transformer.model.name": FOLDER})'
+            ) from error
+        if fingerprint(transformer, tokenizer) != base["fingerprint"]:
+            raise ValueError(
+                f"the adapter was trained on the encoder '{base['name']}', but '{source.name}' is another: "
+                "its weights or its tokenizer differ. Give the right one as the transformer's name, or its "
+                "revision"
+            )
+        return tokenizer, transformer
 
     def _require_same_lora(self, saved: Optional[Dict[str, Any]]) -> None:
         wanted = self.spec.lora.shape if self.spec.lora is not None else None
@@ -254,7 +242,7 @@ class EncoderShim(HFShim):
 
     def _load_state(self, state: Dict[str, torch.Tensor], saved: Dict[str, Any]) -> None:
         expected = self._model.state_dict()
-        if "base" in saved:
+        if "tokenizer" not in saved:
             expected = {name: tensor for name, tensor in expected.items() if low_rank.is_adapter(name)}
         missing = sorted(expected.keys() - state.keys())
         left = sorted(state.keys() - expected.keys())
@@ -270,7 +258,7 @@ class EncoderShim(HFShim):
                 "transformers "
                 f"{saved['transformers_version']}; this is {transformers.__version__}"
             )
-        self._model.load_state_dict(state, strict="base" not in saved)
+        self._model.load_state_dict(state, strict="tokenizer" in saved)
 
 
 def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:
@@ -286,13 +274,25 @@ def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:
     if table is not None:
         used = 0 if table.padding_idx is None else table.padding_idx + 1
         limits.append(table.num_embeddings - used)
-    elif limit := getattr(transformer.config, "max_position_embeddings", None):
-        limits.append(limit)
-    return min(limits, default=None)
+    else:
+        limits.append(getattr(transformer.config, "max_position_embeddings", None) or 0)
+    # XLNet, which knows none, says -1.
+    return min((limit for limit in limits if limit > 0), default=None)
 
 
 def _tokenizer_files(tokenizer: Any) -> Dict[str, bytes]:
     """What a fast tokenizer needs to be loaded again."""
+    tokenizer.backend_tokenizer.no_truncation()  # It would keep how the last text was cut.
     with make_tempdir() as folder:
         tokenizer.save_pretrained(str(folder), legacy_format=False)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def _tokenizer_from(files: Dict[str, bytes]) -> Any:
+    """The tokenizer whose `_tokenizer_files` these are."""
+    with make_tempdir() as folder:
+        for name, content in files.items():
+            if Path(name).name != name:
+                raise ValueError(f"the saved tokenizer has a file '{name}', which is no plain file name")
+            (Path(folder) / name).write_bytes(content)
+        return AutoTokenizer.from_pretrained(str(folder))

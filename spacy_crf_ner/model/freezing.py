@@ -12,16 +12,18 @@ def layers_of(transformer: Any) -> nn.ModuleList:
     """The encoder's layers, lowest first.
 
     transformer (PreTrainedModel): The encoder; its config says how many layers there are.
-    RETURNS (nn.ModuleList): The first list of that many modules.
-    RAISES (ValueError): There is none, as where layers share their weights.
+    RETURNS (nn.ModuleList): The one list of that many modules.
+    RAISES (ValueError): There is none, as where layers share their weights, or there are several.
     """
     wanted = transformer.config.num_hidden_layers
-    for module in transformer.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == wanted:
-            return module
-    raise ValueError(
-        f"{type(transformer).__name__} has no list of {wanted} layers: they cannot be chosen by number"
-    )
+    lists = [m for m in transformer.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
+    if len(lists) != 1:
+        raise ValueError(
+            f"{type(transformer).__name__} has {len(lists) or 'no'} lists of {wanted} layers, so its layers "
+            "cannot be "
+            "chosen by number"
+        )
+    return lists[0]
 
 
 def freeze(transformer: Any, what: Freeze) -> None:

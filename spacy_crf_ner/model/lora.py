@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Optional
 
 from torch import nn
 
+from spacy_crf_ner.model.freezing import layers_of
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -47,37 +49,45 @@ class LoRA:
         return {name: value for name, value in asdict(self).items() if name != "dropout"}
 
 
-def inject(lora: LoRA, transformer: nn.Module, n_layers: int) -> None:
+def inject(lora: LoRA, transformer: Any) -> None:
     """Put fresh adapters into an encoder, in place. They alone can learn afterwards, and change nothing yet.
 
     lora (LoRA): The settings.
-    transformer (nn.Module): The encoder.
-    n_layers (int): How many layers it has.
+    transformer (PreTrainedModel): The encoder.
     RAISES (ImportError): peft is not installed.
-    RAISES (ValueError): A target is no linear layer of the encoder, or it has fewer layers than are to be adapted.
+    RAISES (ValueError): A target is no linear layer of the layers to adapt, or the encoder has fewer layers.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError("LoRA needs peft: pip install 'spacy-crf-ner[lora]'") from error
-    linear = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
+    chosen: List[str] = []
+    linear = _linear_layers(transformer, lora.layers)
     for target in lora.targets or []:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
+        named = [name for name in linear if name == target or name.endswith(f".{target}")]
+        if not named:
             kinds = sorted({name.rsplit(".", 1)[-1] for name in linear})
             raise ValueError(f"lora.targets: '{target}' is no linear layer of the encoder, which has {kinds}")
-    chosen = None
-    if lora.layers is not None:
-        if lora.layers > n_layers:
-            raise ValueError(f"lora.layers = {lora.layers}, but the encoder has {n_layers} layers")
-        chosen = list(range(n_layers - lora.layers, n_layers))
+        chosen += named
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
-        target_modules=lora.targets,
-        layers_to_transform=chosen,
+        target_modules=chosen,
     )
     inject_adapter_in_model(config, transformer)
+
+
+def _linear_layers(transformer: Any, last: Optional[int]) -> List[str]:
+    """The names of an encoder's linear layers, or of those in its last layers."""
+    linear = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
+    if last is None:
+        return linear
+    layers = layers_of(transformer)
+    if last > len(layers):
+        raise ValueError(f"lora.layers = {last}, but the encoder has {len(layers)} layers")
+    inside = {id(module) for layer in layers[-last:] for module in layer.modules()}
+    return [name for name in linear if id(transformer.get_submodule(name)) in inside]
 
 
 def is_adapter(name: str) -> bool:

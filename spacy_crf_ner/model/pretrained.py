@@ -10,6 +10,9 @@ from typing import Any, Dict, List, Optional
 
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
 from spacy.util import logger
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
@@ -17,6 +20,11 @@ from transformers.utils import logging as hf_logging
 
 NOT_HANDED_ON = ("output_attentions", "output_hidden_states")
 NEEDED_FILES = "config.json, model.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt"
+_PATTERNS = {
+    "config.json": ("config.json",),
+    "model.safetensors or pytorch_model.bin": ("*.safetensors", "*.bin"),
+    "tokenizer.json or vocab.txt": ("tokenizer.json", "*vocab*", "*.model", "*.spm"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,18 +91,25 @@ class Source:
         hf_logging.set_verbosity_error()  # What it would warn of is looked at below.
         try:
             transformer, report = self._from_hub(
-                AutoModel,
+                _class_of(config) or AutoModel,  # AutoModel would ask the hub for an adapter's config in any case.
                 without_pooler(config),
                 config=config,
                 attn_implementation=self.attention,
                 torch_dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # The report names them; the error would not.
             )
         finally:
             hf_logging.set_verbosity(verbosity)
         if missing := sorted(report["missing_keys"]):
             raise ValueError(
                 f"encoder '{self.name}' lacks {some(missing)}: its weights do not fit its config.json"
+            )
+        # Older versions give the two shapes as well.
+        if misshapen := sorted(key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]):
+            raise ValueError(
+                f"encoder '{self.name}': {some(misshapen)} of another shape than its config.json says: one of the "
+                "two is of another encoder"
             )
         left = [key.removeprefix(f"{transformer.base_model_prefix}.") for key in report["unexpected_keys"]]
         own = {name for name, _ in transformer.named_children()}
@@ -123,15 +138,31 @@ class Source:
         cut = "num_hidden_layers" in self.transformer_config
         return key.endswith("position_ids") or bool(cut and number and int(number[1]) >= config.num_hidden_layers)
 
+    def _lacking(self) -> List[str]:
+        """What a folder should hold and does not, in which case transformers raises errors of any kind."""
+        folder = Path(self.name)
+        if not folder.is_dir():
+            return []
+        return [what for what, names in _PATTERNS.items() if not any(any(folder.glob(name)) for name in names)]
+
     def _from_hub(self, auto: Any, arguments: Dict[str, Any], **more: Any) -> Any:
+        if not Path(self.name).is_dir():
+            try:
+                validate_repo_id(self.name)
+            except HFValidationError:
+                raise OSError(f"encoder folder '{self.name}' does not exist") from None
         try:
             return auto.from_pretrained(
                 self.name, revision=self.revision, local_files_only=self.local_files_only, **arguments, **more
             )
-        except OSError as error:
+        except Exception as error:
+            lacking = self._lacking()
+            if not lacking and not isinstance(error, (OSError, SafetensorError)):
+                raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if Path(self.name).is_dir():
-                raise OSError(f"encoder folder '{self.name}' needs {NEEDED_FILES}: {reason}") from error
+                found = f"there is no {', no '.join(lacking)}" if lacking else reason
+                raise OSError(f"encoder folder '{self.name}' needs {NEEDED_FILES}: {found}") from error
             tried = "local_files_only = true forbids a download" if self.local_files_only else "no download worked"
             raise OSError(
                 f"encoder '{self.name}' is no folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
@@ -148,10 +179,16 @@ def without_pooler(config: Any) -> Dict[str, Any]:
     config (PretrainedConfig): The encoder's configuration.
     RETURNS (Dict[str, Any]): The arguments.
     """
-    kind: Any = MODEL_MAPPING.get(type(config), None)
-    if inspect.isclass(kind) and "add_pooling_layer" in inspect.signature(kind).parameters:
+    kind = _class_of(config)
+    if kind is not None and "add_pooling_layer" in inspect.signature(kind).parameters:
         return {"add_pooling_layer": False}
     return {}
+
+
+def _class_of(config: Any) -> Optional[Any]:
+    """The encoder's class; None where it takes more than the configuration's class to tell."""
+    kind = MODEL_MAPPING.get(type(config), None)
+    return kind if inspect.isclass(kind) else None
 
 
 def fingerprint(transformer: nn.Module, tokenizer: Any) -> str:

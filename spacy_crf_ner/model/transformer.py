@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any, Callable, Dict, List, Optional, Tuple, cast
 
 import numpy
+from spacy.errors import Errors
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
 from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
@@ -47,8 +48,8 @@ def Transformer(
     with the pipeline. The pooler is left out, and only the last layer's output is handed on.
 
     name (str): The encoder: a name on the hub, or a folder.
-    window (Optional[int]): Word-pieces that the encoder sees at a time, special tokens counted. None: as many as
-        it takes, 512 at most.
+    window (Optional[int]): Word-pieces that the encoder sees at a time, special tokens counted. None: 128, or as
+        many as it takes.
     stride (Optional[int]): Word-pieces from the start of one window to that of the next. None: three quarters of
         the window.
     lora (Optional[LoRA]): Train low-rank adapters instead of the encoder, which then stays as it is to the bit.
@@ -139,10 +140,16 @@ class Encoder(TransformerModel):
 
     def copy(self) -> "Encoder":
         """RETURNS (Encoder): A model of its own ids with a copy of the encoder."""
-        copied = Encoder(self.shim.copy())
-        if self.has_dim("nO"):
-            copied.set_dim("nO", self.get_dim("nO"))
-        return copied
+        return self._copy()
+
+    def _copy(self, seen: Optional[Dict[int, Any]] = None) -> "Encoder":
+        """What Thinc calls for a part of a model that is copied; `seen` holds what was copied before."""
+        seen = {} if seen is None else seen
+        if id(self) not in seen:
+            copied = seen[id(self)] = Encoder(self.shim.copy())
+            if self.has_dim("nO"):
+                copied.set_dim("nO", self.get_dim("nO"))
+        return seen[id(self)]
 
 
 class EncodedBatch(FullTransformerBatch):
@@ -217,12 +224,15 @@ def _init(model: Encoder, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     if model.shim._model is None:
         model.shim.load_pretrained()
         model.set_dim("nO", model.shim.transformer.config.hidden_size)
+    model.shim._model.zero_grad()
 
 
 def _forward(
     model: Encoder, docs: List[Doc], is_train: bool
 ) -> Tuple[FullTransformerBatch, Callable[[FullTransformerBatch], List[Doc]]]:
     docs = list(docs)
+    if model.shim._model is None:
+        raise ValueError(Errors.E109.format(name=model.name))
     windows, pieces = split(model.tokenizer, docs, model.shim.frame)
     if not windows.input_ids:
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs

@@ -12,8 +12,8 @@ from thinc.types import Ints2d, Ragged
 from spacy_crf_ner.torch_modules.windowed_encoder import WindowBatch
 from spacy_crf_ner.torch_modules.windows import seams
 
-LARGEST_WINDOW = 512
-"""What a window is by default where an encoder would take more: the cost of attention grows with it."""
+DEFAULT_WINDOW = 128
+"""As in spaCy's own configs. Corpora of sentences teach an encoder little of later positions."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     limit (Optional[int]): The most word-pieces that the encoder takes, special tokens counted; None for any.
-    window (Optional[int]): Word-pieces a window; None: as many as the encoder takes, `LARGEST_WINDOW` at most.
+    window (Optional[int]): Word-pieces a window; None: `DEFAULT_WINDOW`, or what the encoder
+        takes if that is less.
     stride (Optional[int]): From one window's start to the next; None: three quarters of the window.
     RETURNS (Frame): The windows.
     RAISES (ValueError): The window is longer than the encoder takes, or the stride leaves gaps or makes more than
@@ -59,7 +60,7 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
     marks = tokenizer("a")[0].special_tokens_mask
     before, after = marks.index(0), marks[::-1].index(0)
     if window is None:
-        window = min(limit or LARGEST_WINDOW, LARGEST_WINDOW)
+        window = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW)
     inner = window - before - after
     if limit is not None and window > limit:
         raise ValueError(
@@ -95,6 +96,7 @@ def split(tokenizer: Any, docs: Sequence[Doc], frame: Frame) -> Tuple[WindowBatc
     windows: List[List[Any]] = [[] for _ in filled]
     types: List[List[int]] = []
     if filled:
+        tokenizer.truncation_side = "right"  # From the left, the windows would come last first.
         encoded = tokenizer(
             [doc.text for doc in filled],
             truncation=True,

@@ -88,10 +88,8 @@ def windowed_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, 
     near = ((distance <= window) & real) | (distance == 0)
     # Some blocks at a time, because each holds `window` rows of scores.
     blocks = max(1, QUERIES_AT_A_TIME // (len(mask) * window))
-    attended = [
-        F.scaled_dot_product_attention(*qkv, attn_mask=allowed)
-        for *qkv, allowed in zip(*(x.split(blocks, dim=2) for x in (query, key, value, near)))
-    ]
+    parts = zip(*(x.split(blocks, dim=2) for x in (query, key, value, near)))
+    attended = [F.scaled_dot_product_attention(q, k, v, attn_mask=allowed) for q, k, v, allowed in parts]
     return torch.cat(attended, dim=2).flatten(2, 3)[:, :, :length]
 
 

@@ -23,6 +23,8 @@ from spacy_crf_ner.training.parameter_groups import (
 )
 
 KeyT = Tuple[int, str]
+STEPS_BEFORE_WARNING = 10
+"""Steps after which every group should have met a parameter: a gradient that overflows in fp16 skips a few."""
 
 
 def AdamW(
@@ -53,7 +55,9 @@ def AdamW(
     schedule (Optional[Generator]): A FACTOR of all rates, step by step: Thinc's `warmup_linear.v1`, or
         `spacy-crf-ner.warmup_cosine.v1`, with initial_rate = 1.0. Its last value stays.
     ema_decay (float): Decay of the moving averages of the weights, which `spacy train` evaluates and saves; 0 for
-        none.
+        none. They are of Thinc's own layers and of torch modules whose parameters have a dot in their names; a
+        torch module that is not of this package must learn all its parameters, because Thinc's shim swaps in all
+        or none (spacy-transformers' own encoder has a pooler that does not learn).
     RETURNS (Optimizer): A `GroupedAdamW`.
     RAISES (ValueError): A number is out of its range, a pattern no regular expression, or a group incomplete.
     """
@@ -294,14 +298,15 @@ class GroupedAdamW(Optimizer):
             return
         if self._is_due:
             self._advance()
-        if self._steps == 0 and not self._groups.are_default:
-            for group in self._groups.unmatched([name for _, name in pending]):
+        if self._steps == STEPS_BEFORE_WARNING and not self._groups.are_default:
+            names = [name for _, name in self._slots]
+            for group in self._groups.unmatched(names):
                 logger.warning(
                     "The optimizer's group '%s' matches no parameter that is trained: check its pattern %r. The "
                     "first parameters are: %s",
                     group.name,
                     group.pattern.pattern,
-                    _some([name for _, name in pending]),
+                    _some(names),
                 )
         self._clip(pending, n_updates)
         self._torch.param_groups = self._torch_groups(pending)

@@ -82,6 +82,16 @@ def test_config_is_complete_and_valid(
 
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=named)
+def test_a_loaded_pipeline_can_make_its_optimizer(options: Dict[str, Any]) -> None:
+    """`nlp.resume_training` and `nlp.initialize` do, from the config as it stands, variables and all."""
+    config = Config().from_str(made(**options), interpolate=False)
+    optimizer = util.load_model_from_config(config).create_optimizer()
+    schedule = config["training"]["optimizer"]["schedule" if options["encoder"] else "learn_rate"]
+    assert schedule["total_steps"] == config["training"]["max_steps"]
+    assert optimizer.learn_rate == 0.0  # the first step of the warm-up
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=named)
 def test_config_is_commented(options: Dict[str, Any]) -> None:
     text = made(**options)
     assert text.splitlines()[0].startswith("# python -m spacy crf init-config OUT ")
