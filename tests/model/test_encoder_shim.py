@@ -288,3 +288,82 @@ def test_an_unknown_precision_is_refused_when_the_model_is_built(encoder: Path) 
 def test_a_budget_of_nothing_is_refused(encoder: Path) -> None:
     with pytest.raises(ValueError, match=r"max_padded_tokens = 0, .* at least 1"):
         encoder_pipeline(encoder, initialize=False, max_padded_tokens=0)
+
+
+# What is saved comes back exactly, and nothing else changes
+
+
+def test_the_configuration_comes_back_to_the_last_digit(encoder: Path, tmp_path: Path) -> None:
+    """BERT's layer_norm_eps is 1e-12, which decides what a row of hardly any variance becomes."""
+    nlp = encoder_pipeline(encoder, transformer_config={"initializer_range": 0.0123456789012})
+    before = shim_of(nlp).transformer.config
+    assert before.layer_norm_eps == 1e-12
+    nlp.to_disk(tmp_path)
+    after = shim_of(spacy.load(tmp_path)).transformer.config
+    assert {**after.to_dict(), "_name_or_path": ""} == {**before.to_dict(), "_name_or_path": ""}
+
+
+def test_loading_draws_no_random_numbers(encoder: Path, tmp_path: Path) -> None:
+    nlp = encoder_pipeline(encoder, **ADAPTED)
+    nlp.to_disk(tmp_path)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    shim_of(nlp).from_bytes(shim_of(nlp).to_bytes())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_whole_save_can_become_one_of_the_adapter_alone(encoder: Path, tmp_path: Path) -> None:
+    nlp = encoder_pipeline(encoder, **ADAPTED)
+    train(nlp, 3)
+    nlp.to_disk(tmp_path / "whole")
+    lone = spacy.load(tmp_path / "whole", config={"components.transformer.model.save_mode": "adapter"})
+    assert_loads_bit_equal(lone, tmp_path / "lone")
+    sizes = [(tmp_path / name / "transformer" / "model").stat().st_size for name in ("whole", "lone")]
+    assert sizes[1] < sizes[0] / 4
+    assert numpy.array_equal(vectors(spacy.load(tmp_path / "lone")), vectors(nlp))
+
+
+def test_a_saved_tokenizer_cannot_write_elsewhere(encoder: Path, tmp_path: Path) -> None:
+    shim = shim_of(encoder_pipeline(encoder))
+    saved = srsly.msgpack_loads(shim.to_bytes())
+    saved["tokenizer"]["../escaped"] = b"x"
+    with pytest.raises(ValueError, match=r"'\.\./escaped', which is no plain file name"):
+        shim.from_bytes(srsly.msgpack_dumps(saved))
+
+
+def test_an_encoder_that_is_not_loaded_says_what_to_call(encoder: Path) -> None:
+    nlp = encoder_pipeline(encoder, initialize=False)
+    with pytest.raises(ValueError, match=r"E109.*initialize"):
+        get_pipe(nlp, "transformer").predict([nlp.make_doc("北京")])
+
+
+def test_a_copy_of_a_model_around_an_encoder_works(encoder: Path) -> None:
+    nlp = encoder_pipeline(encoder)
+    nlp.replace_listeners("transformer", "crf_ner", ["model.tok2vec"])
+    model = get_pipe(nlp, "crf_ner").model
+    copied = model.copy()
+    docs = [nlp.make_doc(text) for text in READ]
+    for ours, theirs in zip(model.predict(docs).emissions, copied.predict(docs).emissions):
+        assert numpy.array_equal(ours, theirs)
+
+
+def test_initialize_forgets_updates_that_were_no_step(encoder: Path) -> None:
+    nlp = encoder_pipeline(encoder)
+    examples = examples_from(nlp)
+    nlp.update(examples, sgd=NO_STEP)
+    assert any(gradient.any() for gradient in gradients(nlp).values())
+    nlp.initialize(get_examples=lambda: examples)
+    assert not any(gradient.any() for gradient in gradients(nlp).values())
+    counted: List[int] = []
+    nlp.update(examples, sgd=NO_STEP)
+
+    class Counting:
+        def average_over(self, n_updates: int) -> None:
+            counted.append(n_updates)
+
+        def __call__(self, key: Any, weights: Any, gradient: Any) -> Any:
+            return weights, gradient
+
+    get_pipe(nlp, "crf_ner").finish_update(Counting())
+    assert counted == [1]

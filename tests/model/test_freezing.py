@@ -8,7 +8,7 @@ import spacy
 import torch
 from spacy.language import Language
 from torch import nn
-from transformers import AlbertConfig, AlbertModel
+from transformers import AlbertConfig, AlbertModel, XLMConfig, XLMModel
 
 from spacy_crf_ner.model.freezing import freeze, layers_of
 from tests.tiny_encoder import encoder_pipeline, gradients, save_encoder, shim_of, train, weights
@@ -145,3 +145,11 @@ def test_layers_that_share_their_weights_cannot_be_chosen_by_number(n_layers: in
     freeze(albert, "embeddings")
     assert not albert.embeddings.word_embeddings.weight.requires_grad
     assert all(parameter.requires_grad for parameter in albert.encoder.parameters())
+
+
+def test_layers_that_are_several_lists_cannot_be_chosen_by_number() -> None:
+    """XLM has a list of attentions, one of feed-forward networks, ...: to freeze one of them is not enough."""
+    model = XLMModel(XLMConfig(vocab_size=20, emb_dim=8, n_layers=3, n_heads=2))
+    with pytest.raises(ValueError, match="XLMModel has 4 lists of 3 layers"):
+        freeze(model, 1)
+    assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "attentions" in name)
