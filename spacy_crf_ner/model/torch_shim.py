@@ -1,10 +1,18 @@
 """Thinc's PyTorch shim, mended where pipelines need it."""
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Protocol, Tuple, runtime_checkable
 
 import torch
-from thinc.api import ArgsKwargs, PyTorchShim, xp2torch
+from thinc.api import ArgsKwargs, Optimizer, PyTorchShim, torch2xp, xp2torch
+from thinc.types import FloatsXd
+
+
+@runtime_checkable
+class KeepsGradients(Protocol):
+    """An optimizer that takes gradients over, so that none needs to be copied; Thinc's own do not."""
+
+    def keep(self, key: Tuple[int, str], weights: FloatsXd, gradient: FloatsXd) -> None: ...
 
 
 class TorchShim(PyTorchShim):
@@ -43,6 +51,21 @@ class TorchShim(PyTorchShim):
             return d_inputs
 
         return outputs, backprop_and_add
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """As `PyTorchShim.finish_update`. An optimizer that keeps gradients gets them for good, and changes the
+        weights in their place.
+
+        optimizer (Optimizer): The optimizer.
+        """
+        if not isinstance(optimizer, KeepsGradients):
+            super().finish_update(optimizer)
+            return
+        for name, parameter in self._model.named_parameters():
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None and not self._grad_scaler.found_inf:
+                optimizer.keep((self.id, name), torch2xp(parameter.data), torch2xp(gradient))  # type: ignore
+        self._grad_scaler.update()
 
     @contextmanager
     def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union, cast
 
 import torch
 from spacy.util import logger
@@ -80,9 +80,10 @@ class _Slot:
     """What is kept of a parameter between calls; its moments are in the torch optimizer's state."""
 
     parameter: nn.Parameter  # its data is a view of the array that Thinc handed in last
-    gradient: Tensor  # a copy, because the giver zeroes its own
     group: Optional[ParameterGroup]
     decays: bool
+    copied: Optional[Tensor] = None  # where gradients are copied to whose giver goes on using the array
+    gradient: Optional[Tensor] = None  # of the coming step
     lr_scale: float = 1.0
 
 
@@ -211,13 +212,27 @@ class GroupedAdamW(Optimizer):
         RAISES (ValueError): The parameter is in several groups, or its shape is not what it was; or the step that
             this call makes fails, see `step`.
         """
-        if gradient.size < 1:
-            return weights, gradient
+        if gradient.size >= 1:
+            self._take_in(key, weights, gradient, lr_scale, copy=True)
+        return weights, gradient
+
+    def keep(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd) -> None:
+        """As a call, for a gradient that the giver leaves to the optimizer: it is not copied.
+
+        key (Tuple[int, str]): The id of the shim or node, and the parameter's name.
+        weights (FloatsXd): The weights, which the step will change in place.
+        gradient (FloatsXd): The gradient, *shape:* that of the weights.
+        RAISES (ValueError): As a call does.
+        """
+        if gradient.size >= 1:
+            self._take_in(key, weights, gradient, 1.0, copy=False)
+
+    def _take_in(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, lr_scale: float, copy: bool) -> None:
         if key in self._pending:
             if self._caller_steps is None:
                 self._caller_steps = False
             self._step(self._n_updates)
-        slot = self._fill(key, weights, gradient)
+        slot = self._fill(key, weights, gradient, copy)
         slot.lr_scale = lr_scale
         self._pending[key] = slot
         self._n_updates = max(self._n_updates, self._reported)
@@ -226,7 +241,6 @@ class GroupedAdamW(Optimizer):
             self._awaited.discard(key)
             if not self._awaited:
                 self._step(self._n_updates)
-        return weights, gradient
 
     def step(self) -> None:
         """Step the parameters whose gradients have come in since the last step; without such, do nothing.
@@ -256,27 +270,28 @@ class GroupedAdamW(Optimizer):
             raise ValueError(f"n_updates = {n_updates!r}, but a step has gradients of at least 1 update")
         self._reported = max(self._reported, n_updates)
 
-    def _fill(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd) -> _Slot:
-        """The parameter's slot, with these weights and this gradient, which is zeroed."""
+    def _fill(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, copy: bool) -> _Slot:
+        """The parameter's slot, with these weights and this gradient, which is zeroed if it is copied."""
         if weights.shape != gradient.shape:
             raise ValueError(f"parameter {key}: weights of {weights.shape}, but a gradient of {gradient.shape}")
         view, given = _shared_view(weights), _shared_view(gradient)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots[key] = self._new_slot(key, view)
-        if (view.shape, view.dtype, view.device) != (
-            slot.gradient.shape,
-            slot.gradient.dtype,
-            slot.gradient.device,
-        ):
+        known = slot.parameter.data
+        if (view.shape, view.dtype, view.device) != (known.shape, known.dtype, known.device):
             raise ValueError(
                 f"parameter {key}: {tuple(view.shape)} of {view.dtype} on {view.device}, but the optimizer has "
-                f"moments of {tuple(slot.gradient.shape)} of {slot.gradient.dtype} on {slot.gradient.device}; a "
-                "model that was resized or moved needs a new optimizer"
+                f"moments of {tuple(known.shape)} of {known.dtype} on {known.device}; a model that was resized or "
+                "moved needs a new optimizer"
             )
         slot.parameter.data = view
-        slot.gradient.copy_(given)
-        given.zero_()
+        if copy:
+            slot.copied = torch.empty_like(given) if slot.copied is None else slot.copied
+            slot.gradient = slot.copied.copy_(given)
+            given.zero_()
+        else:
+            slot.gradient = given
         return slot
 
     def _new_slot(self, key: KeyT, view: Tensor) -> _Slot:
@@ -290,7 +305,7 @@ class GroupedAdamW(Optimizer):
         if layer is not None:
             self._n_layers[owner] = max(self._n_layers.get(owner, 0), layer + 1)
         decays = self._no_decay.search(name) is None
-        return _Slot(nn.Parameter(view), torch.empty_like(view), self._groups.of(name), decays)
+        return _Slot(nn.Parameter(view), self._groups.of(name), decays)
 
     def _step(self, n_updates: int) -> None:
         pending, self._pending, self._n_updates = self._pending, {}, 1
@@ -328,7 +343,7 @@ class GroupedAdamW(Optimizer):
 
     def _clip(self, pending: Dict[KeyT, _Slot], n_updates: int) -> None:
         """Average the gradients over the updates and clip their norm, as `torch.nn.utils.clip_grad_norm_` does."""
-        gradients = [slot.gradient for slot in pending.values()]
+        gradients = [cast(Tensor, slot.gradient) for slot in pending.values()]
         norms = torch._foreach_norm(gradients)
         norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if not isfinite(norm):

@@ -10,6 +10,7 @@ import torch
 from spacy.language import Language
 from thinc.api import PyTorchGradScaler
 
+from spacy_crf_ner.training.optimizer import AdamW
 from tests.tiny_encoder import encoder_pipeline, save_encoder, shim_of
 from tests.util import NO_STEP, TEXTS, examples_from, get_pipe, optimizer
 
@@ -95,3 +96,22 @@ def test_dropout_is_on_in_training_after_a_prediction(encoder: Path) -> None:
     predicted = model.predict(docs).doc_data[0].model_output["last_hidden_state"]
     trained, _ = model.begin_update(docs)
     assert not numpy.allclose(trained.doc_data[0].model_output["last_hidden_state"], predicted, atol=1e-3)
+
+
+def test_an_optimizer_that_keeps_gradients_gets_them_for_good(encoder: Path) -> None:
+    """And steps as one does that gets copies."""
+    kept, copied = AdamW(learn_rate=0.01), AdamW(learn_rate=0.01)
+    results = []
+    for sgd in (kept, lambda key, weights, gradient: copied(key, weights, gradient)):
+        nlp = encoder_pipeline(encoder)
+        nlp.update(examples_from(nlp), sgd=NO_STEP)
+        addresses = {p.grad.data_ptr() for p in shim_of(nlp)._model.parameters() if p.grad is not None}
+        for shim in shims(nlp):
+            shim.finish_update(sgd)
+        if sgd is kept:
+            assert all(p.grad is None for p in shim_of(nlp)._model.parameters())
+            slots = kept._slots.values()  # type: ignore[attr-defined]
+            assert addresses <= {slot.gradient.data_ptr() for slot in slots}
+        (kept if sgd is kept else copied).step()  # type: ignore[attr-defined]
+        results.append([p.detach().clone() for shim in shims(nlp) for p in shim._model.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*results))

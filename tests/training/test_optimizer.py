@@ -306,3 +306,22 @@ def test_in_an_own_loop_each_average_is_that_of_its_gradients() -> None:
 def test_an_average_over_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="n_updates = 0"):
         plain().average_over(0)
+
+
+def test_a_gradient_that_is_left_to_the_optimizer_is_not_copied() -> None:
+    """Two optimizers, one of which is given gradients for good: they step alike, and count alike."""
+    given, kept = adamw(0.1, ema_decay=0.5), adamw(0.1, ema_decay=0.5)
+    theirs, ours = Weights(A, B), Weights(A, B)
+    for step in range(4):
+        for key, value in ((A, 1.0 + step), (B, -2.0)):
+            theirs.give(given, key, value)
+            gradient = numpy.array([value], dtype="float32")
+            kept.keep(key, ours.arrays[key], gradient)  # type: ignore[arg-type]
+            assert gradient[0] == value
+        for optimizer in (given, kept):
+            optimizer.average_over(1 + step)
+            optimizer.step_schedules()
+        assert theirs.arrays[A] == ours.arrays[A] != 0 and theirs.arrays[B] == ours.arrays[B] != 0
+    assert given.state_bytes == kept.state_bytes
+    with pytest.raises(ValueError, match="a gradient of"):
+        kept.keep(A, ours.arrays[A], numpy.zeros(2, dtype="float32"))  # type: ignore[arg-type]
