@@ -226,9 +226,8 @@ class EncoderShim(TorchShim, HFShim):
             ) from error
         if fingerprint(transformer, tokenizer) != base["fingerprint"]:
             raise ValueError(
-                f"the adapter was trained on the encoder '{base['name']}', but '{source.name}' is another: "
-                "its weights or its tokenizer differ. Give the right one as the transformer's name, or its "
-                "revision"
+                f"the adapter was trained on the encoder '{base['name']}', but '{source.name}' is another: its "
+                "weights or its tokenizer differ. Give the right one as the transformer's name, or its revision"
             )
         return tokenizer, transformer
 
@@ -255,8 +254,7 @@ class EncoderShim(TorchShim, HFShim):
         if found:
             raise ValueError(
                 f"the saved encoder does not fit its configuration: {'; '.join(found)}. It was saved with "
-                "transformers "
-                f"{saved['transformers_version']}; this is {transformers.__version__}"
+                f"transformers {saved['transformers_version']}; this is {transformers.__version__}"
             )
         self._model.load_state_dict(state, strict="tokenizer" in saved)
 

@@ -20,8 +20,7 @@ def layers_of(transformer: Any) -> nn.ModuleList:
     if len(lists) != 1:
         raise ValueError(
             f"{type(transformer).__name__} has {len(lists) or 'no'} lists of {wanted} layers, so its layers "
-            "cannot be "
-            "chosen by number"
+            "cannot be chosen by number"
         )
     return lists[0]
 

@@ -56,8 +56,7 @@ class Source:
             if self.transformer_config.get(name):
                 raise ValueError(
                     f"transformer_config sets {name}, but spacy-crf-ner.Transformer.v1 hands on the last layer "
-                    "alone: "
-                    "use spacy-transformers.TransformerModel.v3 for it"
+                    "alone: use spacy-transformers.TransformerModel.v3 for it"
                 )
         config, unknown = self._from_hub(AutoConfig, self.transformer_config, return_unused_kwargs=True)
         if unknown:
@@ -74,8 +73,8 @@ class Source:
         if not tokenizer.is_fast:
             raise ValueError(
                 f"encoder '{self.name}': {type(tokenizer).__name__} is no fast tokenizer, so its word-pieces "
-                "cannot be "
-                "aligned with the text; leave use_fast out of tokenizer_config, or choose an encoder that has one"
+                "cannot be aligned with the text; leave use_fast out of tokenizer_config, or choose an encoder "
+                "that has one"
             )
         return tokenizer
 
@@ -116,9 +115,9 @@ class Source:
         lost = sorted(key for key in left if key.split(".")[0] in own and not self._is_dropped(key, config))
         if lost:
             raise ValueError(
-                f"encoder '{self.name}' has {some(lost)}, for which its config.json has no place: the weights are "
-                "of "
-                "another encoder; to use its first layers only, set num_hidden_layers in transformer_config"
+                f"encoder '{self.name}' has {some(lost)}, for which its config.json has no place: the weights "
+                "are of another encoder; to use its first layers only, set num_hidden_layers in "
+                "transformer_config"
             )
         if heads := sorted({key.split(".")[0] for key in left} - own):
             logger.info("Encoder '%s': %s of the pretraining are left out", self.name, ", ".join(heads))
@@ -166,10 +165,8 @@ class Source:
             tried = "local_files_only = true forbids a download" if self.local_files_only else "no download worked"
             raise OSError(
                 f"encoder '{self.name}' is no folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
-                f"({reason}). "
-                f"Where there is a network, run: huggingface-cli download {self.name} --local-dir FOLDER - then "
-                "give "
-                f"FOLDER as the encoder's name. It needs {NEEDED_FILES}."
+                f"({reason}). Where there is a network, run: huggingface-cli download {self.name} --local-dir "
+                f"FOLDER - then give FOLDER as the encoder's name. It needs {NEEDED_FILES}."
             ) from error
 
 

@@ -65,8 +65,8 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
     if limit is not None and window > limit:
         raise ValueError(
             f"window = {window}, but the encoder takes {limit} word-pieces at a time ({before + after} special "
-            "tokens "
-            f"counted): set window = {limit} at most, or null. Longer texts are cut into windows, never truncated"
+            f"tokens counted): set window = {limit} at most, or null. Longer texts are cut into windows, never "
+            "truncated"
         )
     if inner < 2:
         raise ValueError(
@@ -77,8 +77,7 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
     if not inner <= 2 * stride <= 2 * inner:
         raise ValueError(
             f"stride = {stride}, but for window = {window} it must be from {(inner + 1) // 2} (more than two "
-            "windows "
-            f"would overlap) to {inner} (text would be left out)"
+            f"windows would overlap) to {inner} (text would be left out)"
         )
     return Frame(window, stride, before, after)
 
