@@ -197,6 +197,8 @@ class EncoderShim(TorchShim, HFShim):
         saved = srsly.msgpack_loads(bytes_data)
         if not saved:
             return self
+        if not saved.keys() >= {"transformers_version", "config", "lora", "base", "state"}:
+            raise ValueError("the saved encoder is none of this architecture's; initialize the pipeline anew")
         self._require_same_lora(saved["lora"])
         config_dict = json.loads(saved["config"])
         config = AutoConfig.for_model(config_dict.pop("model_type"), **config_dict)

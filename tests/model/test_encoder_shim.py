@@ -11,6 +11,7 @@ import spacy
 import srsly
 import torch
 from spacy.language import Language
+from spacy_transformers.layers.hf_shim import HFShim
 
 from tests.tiny_encoder import (
     assert_loads_bit_equal,
@@ -330,6 +331,12 @@ def test_a_saved_tokenizer_cannot_write_elsewhere(encoder: Path, tmp_path: Path)
     saved["tokenizer"]["../escaped"] = b"x"
     with pytest.raises(ValueError, match=r"'\.\./escaped', which is no plain file name"):
         shim.from_bytes(srsly.msgpack_dumps(saved))
+
+
+def test_the_state_of_another_architecture_is_refused(encoder: Path) -> None:
+    shim = shim_of(encoder_pipeline(encoder))
+    with pytest.raises(ValueError, match="none of this architecture's"):
+        shim.from_bytes(HFShim.to_bytes(shim))
 
 
 def test_an_encoder_that_is_not_loaded_says_what_to_call(encoder: Path) -> None:
