@@ -1,5 +1,6 @@
 """The project as a user runs it: in a copy, with its own commands."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import spacy
 import srsly
 from spacy import util
 from spacy.cli.debug_config import debug_config
+from spacy.util import registry
+from thinc.api import Config
 
 from spacy_crf_ner.formats.bio import read_bio
 from tests.tiny_encoder import save_tiny_bert
@@ -101,3 +104,12 @@ def test_a_partial_config_is_filled_from_the_defaults() -> None:
     )
     nlp = util.load_model_from_config(config, auto_fill=True)
     assert nlp.config["components"]["crf_ner"]["model"]["@architectures"] == "spacy-crf-ner.CRFTagger.v1"
+
+
+def test_the_optimizer_of_the_readme_is_one() -> None:
+    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf8"), flags=re.DOTALL)
+    (block,) = [block for block in blocks if "spacy-crf-ner.AdamW.v1" in block]
+    optimizer = registry.resolve(Config().from_str(f"[training]\n\n{block}")["training"])["optimizer"]
+    names = ["transformer.encoder.layer.0.output.dense.weight", "head.output.weight", "crf.transitions"]
+    assert [optimizer._groups.of(name).name for name in names] == ["encoder", "head", "crf"]
+    assert optimizer._groups.of("transformer.encoder.layer.0.query.lora_A.default.weight") is None

@@ -223,8 +223,9 @@ class EncoderShim(TorchShim, HFShim):
             tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
         except OSError as error:
             raise OSError(
-                f"{error} - The pipeline holds an adapter alone; if its encoder has moved: spacy.load(..., "
-                'config={"components.transformer.model.name": FOLDER})'
+                f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "
+                "config.cfg, as `name` of the block spacy-crf-ner.Transformer.v1; or, for a transformer pipe, by "
+                'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
             ) from error
         if fingerprint(transformer, tokenizer) != base["fingerprint"]:
             raise ValueError(

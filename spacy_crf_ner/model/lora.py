@@ -46,7 +46,8 @@ class LoRA:
     @property
     def shape(self) -> Dict[str, Any]:
         """The settings that the saved weights depend on."""
-        return {name: value for name, value in asdict(self).items() if name != "dropout"}
+        settings = {name: value for name, value in asdict(self).items() if name != "dropout"}
+        return {**settings, "targets": sorted(set(self.targets or []))}
 
 
 def inject(lora: LoRA, transformer: Any) -> None:

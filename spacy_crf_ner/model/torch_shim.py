@@ -10,7 +10,11 @@ from thinc.types import FloatsXd
 
 @runtime_checkable
 class KeepsGradients(Protocol):
-    """An optimizer that takes gradients over, so that none needs to be copied; Thinc's own do not."""
+    """An optimizer that takes gradients over, so that none needs to be copied; Thinc's own do not.
+
+    It may change each in its place, so no two gradients may share memory: those of modules do not, those of a
+    bare sum of two parameters may.
+    """
 
     def keep(self, key: Tuple[int, str], weights: FloatsXd, gradient: FloatsXd) -> None: ...
 
@@ -45,7 +49,14 @@ class TorchShim(PyTorchShim):
             earlier = [(p, p.grad) for p in self._model.parameters() if p.grad is not None]
             for parameter, _ in earlier:
                 parameter.grad = None
-            d_inputs = backprop(d_outputs)
+            try:
+                d_inputs = backprop(d_outputs)
+            except BaseException:
+                # What there is of this update's gradients is still scaled.
+                self._model.zero_grad()
+                for parameter, gradient in earlier:
+                    parameter.grad = gradient
+                raise
             for parameter, gradient in earlier:
                 parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
             return d_inputs

@@ -48,8 +48,8 @@ def Transformer(
     with the pipeline. The pooler is left out, and only the last layer's output is handed on.
 
     name (str): The encoder: a name on the hub, or a folder.
-    window (Optional[int]): Word-pieces that the encoder sees at a time, special tokens counted. None: 128, or as
-        many as it takes.
+    window (Optional[int]): Word-pieces that the encoder sees at a time, special tokens counted. None: 128, or
+        fewer if it takes fewer.
     stride (Optional[int]): Word-pieces from the start of one window to that of the next. None: three quarters of
         the window.
     lora (Optional[LoRA]): Train low-rank adapters instead of the encoder, which then stays as it is to the bit.

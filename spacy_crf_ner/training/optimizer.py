@@ -94,7 +94,8 @@ class GroupedAdamW(Optimizer):
     `spacy train` calls when all pipes have handed in theirs, makes the step. In a loop of
     ``nlp.update(examples, sgd=optimizer)`` nobody calls it: there, a parameter that comes in again starts the
     step, and from then on each step is made as soon as the parameters of the last one are complete. So only the
-    first step comes one call late. `step` makes it at once. After the last update of such a loop over a pipeline
+    first step comes one call late, and the second begins from the same weights: a schedule that warms up takes no
+    harm. `step` makes it at once. After the last update of such a loop over a pipeline
     with a pipe `tok2vec` or `transformer`, whose gradient spaCy hands over one update late, call it as well.
 
     The schedule counts steps, whoever makes them; `step_schedules` advances it without a step, too.
@@ -323,15 +324,16 @@ class GroupedAdamW(Optimizer):
                     group.pattern.pattern,
                     _some(names),
                 )
-        self._clip(pending, n_updates)
-        self._torch.param_groups = self._torch_groups(pending)
-        for slot in pending.values():
-            slot.parameter.grad = slot.gradient
-        if self.averages is not None:
-            for key, slot in pending.items():
-                if _average_key(key) not in self.averages:
-                    self.averages[_average_key(key)] = torch2xp(slot.parameter.detach().clone())  # type: ignore
-        self._torch.step()
+        try:
+            self._clip(pending, n_updates)
+            self._torch.param_groups = self._torch_groups(pending)
+            for slot in pending.values():
+                slot.parameter.grad = slot.gradient
+            self._begin_averages(pending)
+            self._torch.step()
+        finally:
+            for slot in pending.values():
+                slot.parameter.grad = slot.gradient = None
         if self.averages is not None:
             # The warm-up of TensorFlow's ExponentialMovingAverage; 0 steps lie before the first.
             decay = min(self._ema_decay, (1 + self._steps) / (10 + self._steps))
@@ -340,6 +342,14 @@ class GroupedAdamW(Optimizer):
         self._steps += 1
         self._is_due = True
         self._awaited = set(pending)
+
+    def _begin_averages(self, pending: Dict[KeyT, _Slot]) -> None:
+        """Let the averages of parameters that are new to them begin at the weights before the step."""
+        if self.averages is None:
+            return
+        for key, slot in pending.items():
+            if _average_key(key) not in self.averages:
+                self.averages[_average_key(key)] = torch2xp(slot.parameter.detach().clone())  # type: ignore
 
     def _clip(self, pending: Dict[KeyT, _Slot], n_updates: int) -> None:
         """Average the gradients over the updates and clip their norm, as `torch.nn.utils.clip_grad_norm_` does."""

@@ -352,3 +352,9 @@ def test_the_last_layers_are_found_where_an_encoder_has_them_at_its_top() -> Non
     lora.inject(LoRA(rank=1, targets=["query"], layers=2), encoder)
     adapted = sorted({name.split(".lora_")[0] for name, _ in encoder.named_parameters() if ".lora_" in name})
     assert adapted == ["layers.1.query", "layers.2.query"]
+
+
+def test_the_order_of_targets_does_not_matter(encoder: Path, tmp_path: Path) -> None:
+    adapted(encoder, targets=["query", "key"]).to_disk(tmp_path)
+    turned = {"components.transformer.model.lora.targets": ["key", "query"]}
+    assert shim_of(spacy.load(tmp_path, config=turned)).spec.lora == LoRA(rank=2, targets=["key", "query"])

@@ -76,6 +76,30 @@ def test_an_overflow_in_one_of_several_updates_skips_the_step(
     assert all(torch.equal(*pair) for pair in zip(before, shim._model.parameters()))
 
 
+def test_an_error_in_one_of_several_updates_leaves_the_others_gradients(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyTorchGradScaler, "_scale_tensor", lambda self, t, seen, inplace: t.mul_(self._scale))
+    nlp = encoder_pipeline(encoder)
+    shim = shim_of(nlp)
+    shim._grad_scaler._enabled = True
+    gradients_of(nlp, slice(0, 2))
+    named = dict(shim._model.named_parameters())
+    before = {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
+
+    def fail(gradient: torch.Tensor) -> None:
+        raise MemoryError
+
+    # The last layer's gradients are there, scaled, when the first layer's fail.
+    hook = named["transformer.encoder.layer.0.output.dense.weight"].register_hook(fail)
+    with pytest.raises(MemoryError):
+        gradients_of(nlp, slice(2, 5))
+    hook.remove()
+    after = {name: p.grad for name, p in named.items() if p.grad is not None}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], gradient) for name, gradient in before.items())
+
+
 def test_threads_that_predict_do_not_switch_each_others_dropout_on(encoder: Path) -> None:
     nlp = encoder_pipeline(encoder)
     texts = [text for text, _ in TEXTS]
@@ -113,5 +137,7 @@ def test_an_optimizer_that_keeps_gradients_gets_them_for_good(encoder: Path) -> 
             slots = kept._slots.values()  # type: ignore[attr-defined]
             assert addresses <= {slot.gradient.data_ptr() for slot in slots}
         (kept if sgd is kept else copied).step()  # type: ignore[attr-defined]
+        # Nothing of a step is held until the next.
+        assert all(slot.gradient is slot.parameter.grad is None for slot in kept._slots.values())  # type: ignore
         results.append([p.detach().clone() for shim in shims(nlp) for p in shim._model.parameters()])
     assert all(torch.equal(*pair) for pair in zip(*results))
