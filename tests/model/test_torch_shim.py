@@ -76,14 +76,15 @@ def test_an_overflow_in_one_of_several_updates_skips_the_step(
     assert all(torch.equal(*pair) for pair in zip(before, shim._model.parameters()))
 
 
-def test_an_error_in_one_of_several_updates_leaves_the_others_gradients(
-    encoder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("earlier", [[], [slice(0, 2)]])
+def test_an_error_in_an_update_leaves_the_gradients_of_earlier_ones_alone(
+    earlier: List[slice], encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PyTorchGradScaler, "_scale_tensor", lambda self, t, seen, inplace: t.mul_(self._scale))
     nlp = encoder_pipeline(encoder)
     shim = shim_of(nlp)
     shim._grad_scaler._enabled = True
-    gradients_of(nlp, slice(0, 2))
+    gradients_of(nlp, *earlier)
     named = dict(shim._model.named_parameters())
     before = {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
 
