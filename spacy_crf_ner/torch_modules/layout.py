@@ -59,10 +59,6 @@ class Sequences:
         lengths, origin = (torch.cat((x, x[rows])) for x in (self.lengths, self.origin))
         return Sequences(lengths, origin, self.stride, self.longest)
 
-    def to(self, device: torch.device) -> "Sequences":
-        """The same rows on another device."""
-        return Sequences(self.lengths.to(device), self.origin.to(device), self.stride, self.longest)
-
 
 def refuse_holes(mask: Tensor) -> None:
     """mask: (seq_length, batch_size), bool. RAISES (ValueError): A row of it is not left-aligned."""

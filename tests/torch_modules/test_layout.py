@@ -166,12 +166,6 @@ def test_rows_come_once_more_after_all_others(how: str) -> None:
     assert (repeated.stride, repeated.longest) == (sequences.stride, sequences.longest)
 
 
-def test_rows_move_to_a_device_as_they_are() -> None:
-    moved = arranged([3, 2], "padded rows").sequences.to(torch.device("meta"))
-    assert (moved.lengths.device.type, moved.origin.device.type) == ("meta", "meta")
-    assert (moved.stride, moved.longest) == (1, 5)
-
-
 def test_a_packed_layout_is_made_on_the_host_and_lies_on_the_device() -> None:
     layout = Layout.of(Sequences.consecutive(torch.tensor([3, 0, 2])), torch.device("meta"))
     assert layout.sizes == [2, 2, 1]
