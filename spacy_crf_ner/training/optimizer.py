@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union, cast
+from typing import Any, Dict, List, Optional, Set, Tuple, Union, cast
 
 import torch
 from spacy.util import logger
@@ -27,19 +27,36 @@ STEPS_BEFORE_WARNING = 10
 """Steps after which every group should have met a parameter: a gradient that overflows in fp16 skips a few."""
 
 
-def AdamW(
-    learn_rate: float = 0.001,
-    weight_decay: float = 0.01,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    grad_clip: float = 1.0,
-    no_decay: str = NO_DECAY,
-    groups: Optional[Dict[str, Dict[str, Any]]] = None,
-    schedule: Optional[Generator] = None,
-    ema_decay: float = 0.0,
-) -> Optimizer:
+@dataclass(eq=False)
+class _Slot:
+    """What is kept of a parameter between calls; its moments are in the torch optimizer's state."""
+
+    parameter: nn.Parameter  # its data is a view of the array that Thinc handed in last
+    group: Optional[ParameterGroup]
+    decays: bool
+    copied: Optional[Tensor] = None  # where gradients are copied to whose giver goes on using the array
+    gradient: Optional[Tensor] = None  # of the coming step
+    lr_scale: float = 1.0
+
+
+class AdamW(Optimizer):
     """AdamW with parameter groups, layer-wise decay and a global gradient norm (Loshchilov & Hutter 2019).
+    Registered as `spacy-crf-ner.AdamW.v1`.
+
+    A Thinc optimizer that collects the gradients of all parameters and steps a `torch.optim.AdamW` once.
+
+    Thinc hands over one parameter at a time, and a global norm needs them all. `step_schedules`, which
+    `spacy train` calls when all pipes have handed in theirs, makes the step. In a loop of
+    ``nlp.update(examples, sgd=optimizer)`` nobody calls it: there, a parameter that comes in again starts the
+    step, and from then on each step is made as soon as the parameters of the last one are complete. So only the
+    first step comes one call late, and the second begins from the same weights: a schedule that warms up takes no
+    harm. `step` makes it at once. After the last update of such a loop over a pipeline with a pipe `tok2vec` or
+    `transformer`, whose gradient spaCy hands over one update late, call it as well.
+
+    The schedule counts steps, whoever makes them; `step_schedules` advances it without a step, too.
+
+    `b1`, `b2`, `eps`, `grad_clip` and `L2`, the weight decay, may be set between steps. An assignment to
+    `learn_rate` multiplies the rates of all groups by the same number: see there.
 
     learn_rate (float): The rate of parameters that belong to no group.
     weight_decay (float): Decoupled weight decay, where a group does not name its own.
@@ -58,52 +75,7 @@ def AdamW(
         none. They are of Thinc's own layers and of torch modules whose parameters have a dot in their names; a
         torch module that is not of this package must learn all its parameters, because Thinc's shim swaps in all
         or none (spacy-transformers' own encoder has a pooler that does not learn).
-    RETURNS (Optimizer): A `GroupedAdamW`.
     RAISES (ValueError): A number is out of its range, a pattern no regular expression, or a group incomplete.
-    """
-    return GroupedAdamW(
-        learn_rate,
-        weight_decay=weight_decay,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        grad_clip=grad_clip,
-        no_decay=no_decay,
-        groups=groups,
-        schedule=schedule,
-        ema_decay=ema_decay,
-    )
-
-
-@dataclass(eq=False)
-class _Slot:
-    """What is kept of a parameter between calls; its moments are in the torch optimizer's state."""
-
-    parameter: nn.Parameter  # its data is a view of the array that Thinc handed in last
-    group: Optional[ParameterGroup]
-    decays: bool
-    copied: Optional[Tensor] = None  # where gradients are copied to whose giver goes on using the array
-    gradient: Optional[Tensor] = None  # of the coming step
-    lr_scale: float = 1.0
-
-
-class GroupedAdamW(Optimizer):
-    """A Thinc optimizer that collects the gradients of all parameters and steps a `torch.optim.AdamW` once.
-
-    Thinc hands over one parameter at a time, and a global norm needs them all. `step_schedules`, which
-    `spacy train` calls when all pipes have handed in theirs, makes the step. In a loop of
-    ``nlp.update(examples, sgd=optimizer)`` nobody calls it: there, a parameter that comes in again starts the
-    step, and from then on each step is made as soon as the parameters of the last one are complete. So only the
-    first step comes one call late, and the second begins from the same weights: a schedule that warms up takes no
-    harm. `step` makes it at once. After the last update of such a loop over a pipeline
-    with a pipe `tok2vec` or `transformer`, whose gradient spaCy hands over one update late, call it as well.
-
-    The schedule counts steps, whoever makes them; `step_schedules` advances it without a step, too.
-
-    `b1`, `b2`, `eps`, `grad_clip` and `L2`, the weight decay, may be set between steps. An assignment to
-    `learn_rate` multiplies the rates of all groups by the same number: see there.
-
-    The arguments are those of `AdamW`.
     """
 
     __slots__ = (
@@ -128,17 +100,16 @@ class GroupedAdamW(Optimizer):
 
     def __init__(
         self,
-        learn_rate: float,
-        *,
-        weight_decay: float,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        grad_clip: float,
-        no_decay: str,
-        groups: Optional[Mapping[str, Mapping[str, Any]]],
-        schedule: Optional[Iterator[float]],
-        ema_decay: float,
+        learn_rate: float = 0.001,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        grad_clip: float = 1.0,
+        no_decay: str = NO_DECAY,
+        groups: Optional[Dict[str, Dict[str, Any]]] = None,
+        schedule: Optional[Generator] = None,
+        ema_decay: float = 0.0,
     ) -> None:
         self._groups = ParameterGroups(groups)
         self._no_decay = parsed_pattern("no_decay", no_decay)

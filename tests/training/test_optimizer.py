@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import spacy_crf_ner.training.optimizer as module
-from spacy_crf_ner.training.optimizer import AdamW, GroupedAdamW
+from spacy_crf_ner.training.optimizer import AdamW
 from tests.training.util import UNIT, Weights, adamw, plain
 
 A, B, C = (1, "head.weight"), (2, "crf.transitions"), (7, "W")
@@ -19,7 +19,7 @@ def test_the_factory_makes_what_spacys_schema_asks_for() -> None:
     import thinc.api
 
     optimizer = AdamW()
-    assert isinstance(optimizer, GroupedAdamW) and isinstance(optimizer, thinc.api.Optimizer)
+    assert isinstance(optimizer, AdamW) and isinstance(optimizer, thinc.api.Optimizer)
     assert (optimizer.learn_rate, optimizer.b1, optimizer.b2, optimizer.averages) == (0.001, 0.9, 0.999, None)
     with pytest.raises(AttributeError):
         optimizer.learn_rat = 1.0  # type: ignore[attr-defined]

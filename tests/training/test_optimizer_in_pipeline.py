@@ -15,7 +15,7 @@ from spacy.training.loop import train, train_while_improving
 from spacy.util import load_config, load_config_from_str, load_model_from_config
 from thinc.api import Config, Optimizer, fix_random_seed, registry, warmup_linear
 
-from spacy_crf_ner.training.optimizer import GroupedAdamW
+from spacy_crf_ner.training.optimizer import AdamW
 from spacy_crf_ner.training.parameter_groups import NO_DECAY
 from tests.tiny_encoder import LISTENER, save_tiny_bert
 from tests.training.util import Key, adamw, finish, gradients
@@ -308,7 +308,7 @@ total_steps = 16
 """
 
 
-def optimizer_of(config: Config) -> GroupedAdamW:
+def optimizer_of(config: Config) -> AdamW:
     return registry.resolve({"optimizer": config["training"]["optimizer"]})["optimizer"]
 
 

@@ -7,7 +7,7 @@ import torch
 from spacy.language import Language
 from thinc.types import FloatsXd
 
-from spacy_crf_ner.training.optimizer import GroupedAdamW
+from spacy_crf_ner.training.optimizer import AdamW
 from spacy_crf_ner.training.parameter_groups import NO_DECAY
 from tests.util import get_pipe
 
@@ -17,7 +17,7 @@ UNIT = 1e9
 Key = Tuple[int, str]
 
 
-def adamw(learn_rate: float = 0.001, **settings: Any) -> GroupedAdamW:
+def adamw(learn_rate: float = 0.001, **settings: Any) -> AdamW:
     """The optimizer with the defaults of its factory."""
     defaults: Dict[str, Any] = {
         "weight_decay": 0.01,
@@ -30,10 +30,10 @@ def adamw(learn_rate: float = 0.001, **settings: Any) -> GroupedAdamW:
         "schedule": None,
         "ema_decay": 0.0,
     }
-    return GroupedAdamW(learn_rate, **{**defaults, **settings})
+    return AdamW(learn_rate, **{**defaults, **settings})
 
 
-def plain(learn_rate: float = UNIT, **settings: Any) -> GroupedAdamW:
+def plain(learn_rate: float = UNIT, **settings: Any) -> AdamW:
     """An optimizer that subtracts gradient * rate / UNIT: no moments, and an eps that outweighs all else."""
     still = {"weight_decay": 0.0, "beta1": 0.0, "beta2": 0.0, "eps": UNIT, "grad_clip": 0.0, "groups": {}}
     return adamw(learn_rate, **{**still, **settings})
