@@ -19,12 +19,12 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 NOT_HANDED_ON = ("output_attentions", "output_hidden_states")
-NEEDED_FILES = "config.json, model.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt"
-_PATTERNS = {
+NEEDED_FILES = {
     "config.json": ("config.json",),
     "model.safetensors or pytorch_model.bin": ("*.safetensors", "*.bin"),
     "tokenizer.json or vocab.txt": ("tokenizer.json", "*vocab*", "*.model", "*.spm"),
 }
+"""What an encoder's folder must hold, and the names that it may have."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +137,10 @@ class Source:
         cut = "num_hidden_layers" in self.transformer_config
         return key.endswith("position_ids") or bool(cut and number and int(number[1]) >= config.num_hidden_layers)
 
-    def _lacking(self) -> List[str]:
-        """What a folder should hold and does not, in which case transformers raises errors of any kind."""
-        folder = Path(self.name)
-        if not folder.is_dir():
-            return []
-        return [what for what, names in _PATTERNS.items() if not any(any(folder.glob(name)) for name in names)]
-
     def _from_hub(self, auto: Any, arguments: Dict[str, Any], **more: Any) -> Any:
-        if not Path(self.name).is_dir():
+        folder = Path(self.name)
+        is_folder = folder.is_dir()
+        if not is_folder:
             try:
                 validate_repo_id(self.name)
             except HFValidationError:
@@ -155,19 +150,27 @@ class Source:
                 self.name, revision=self.revision, local_files_only=self.local_files_only, **arguments, **more
             )
         except Exception as error:
-            lacking = self._lacking()
+            # Where a file is missing, transformers raises errors of any kind.
+            lacking = _lacking(folder) if is_folder else []
             if not lacking and not isinstance(error, (OSError, SafetensorError)):
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if Path(self.name).is_dir():
+            *first, last = NEEDED_FILES
+            needed = f"{', '.join(first)}, and {last}"
+            if is_folder:
                 found = f"there is no {', no '.join(lacking)}" if lacking else reason
-                raise OSError(f"encoder folder '{self.name}' needs {NEEDED_FILES}: {found}") from error
+                raise OSError(f"encoder folder '{self.name}' needs {needed}: {found}") from error
             tried = "local_files_only = true forbids a download" if self.local_files_only else "no download worked"
             raise OSError(
                 f"encoder '{self.name}' is no folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
                 f"({reason}). Where there is a network, run: huggingface-cli download {self.name} --local-dir "
-                f"FOLDER - then give FOLDER as the encoder's name. It needs {NEEDED_FILES}."
+                f"FOLDER - then give FOLDER as the encoder's name. It needs {needed}."
             ) from error
+
+
+def _lacking(folder: Path) -> List[str]:
+    """What of an encoder's files a folder lacks."""
+    return [what for what, names in NEEDED_FILES.items() if not any(any(folder.glob(name)) for name in names)]
 
 
 def without_pooler(config: Any) -> Dict[str, Any]:
