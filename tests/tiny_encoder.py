@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from spacy_crf_ner.model.encoder_shim import EncoderShim
+from spacy_crf_ner.model.pretrained import Source
 from tests.load_worker import outputs
 from tests.util import NO_STEP, TEXTS, examples_from, get_pipe
 
@@ -286,6 +287,22 @@ def encoder_pipeline(
 def shim_of(nlp: Language) -> EncoderShim:
     """The shim of a pipeline's encoder."""
     return get_pipe(nlp, "transformer").model.shim
+
+
+def token_vectors(nlp: Language, text: str) -> Any:
+    """What the listener hands on."""
+    return get_pipe(nlp, "crf_ner").model.get_ref("tok2vec").predict([nlp(text)])[0]
+
+
+def source(name: Path, **more: Any) -> Source:
+    arguments: Dict[str, Any] = {
+        "revision": None,
+        "local_files_only": True,
+        "tokenizer_config": {},
+        "transformer_config": {},
+        "attention": None,
+    }
+    return Source(str(name), **{**arguments, **more})
 
 
 def weights(module: Any) -> Dict[str, Tensor]:
