@@ -12,7 +12,6 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.files import whole_directory
 from spacy_crf_ner.evaluation.predictions import load_pipeline
-from spacy_crf_ner.model.transformer import Encoder
 
 
 @app.command("merge-lora")
@@ -42,6 +41,9 @@ def merge_lora(nlp: Language) -> List[str]:
     nlp (Language): The pipeline; its config follows.
     RETURNS (List[str]): The names of the components that had adapters.
     """
+    # It brings transformers with it: seconds, which every `python -m spacy` command would wait.
+    from spacy_crf_ner.model.transformer import Encoder
+
     merged = []
     for name, pipe in nlp.components:
         model = getattr(pipe, "model", None)

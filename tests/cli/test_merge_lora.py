@@ -113,3 +113,10 @@ def test_what_cannot_be_merged_is_refused_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path / "plain", tmp_path / "full")
     assert done.returncode == 1
     assert "is not empty" in done.stderr
+
+
+def test_other_commands_do_not_wait_for_transformers() -> None:
+    """spaCy imports all commands for each, and transformers takes longer than all else together."""
+    code = "import sys, spacy_crf_ner.cli; print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
