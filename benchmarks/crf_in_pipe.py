@@ -21,7 +21,8 @@ from spacy.training.batchers import minibatch_by_padded_size
 from thinc.api import Adam
 
 from spacy_crf_ner import component
-from spacy_crf_ner.evaluation.files import read_docs
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 
 
 def timed(function: Callable, seconds: List[float]) -> Callable:
@@ -87,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     nlp = spacy.load(args.model)
     pipe: Any = nlp.get_pipe("crf_ner")
-    docs = read_docs(args.data, nlp.vocab)[: args.docs]
+    docs = list(read([args.data], DocMaker(lambda: nlp)))[: args.docs]
     print(f"threads {torch.get_num_threads()}, labels {', '.join(pipe.labels)}")
     cost_of_scores(nlp, pipe, docs, args.rounds)
     training_share(nlp, pipe, docs, args.steps)

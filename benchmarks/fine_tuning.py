@@ -21,12 +21,14 @@ from typing import Any, Dict, List
 import spacy
 import torch
 from pipeline import in_turn, our_step
-from rehearsal import read
 from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config, registry
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODEL = "components.transformer.model"
@@ -117,7 +119,7 @@ def main() -> None:
         corpus = args.here or Path(folder)
         sizes = {}
         for part in ("train", "dev"):
-            docs = read(plain, args.cluener / f"{part}.json")
+            docs = list(read([args.cluener / f"{part}.json"], DocMaker(lambda: plain)))
             sizes[part] = sum(len(doc) for doc in docs)
             if not args.here:
                 DocBin(docs=docs).to_disk(corpus / f"{part}.spacy")

@@ -20,7 +20,8 @@ import spacy
 import torch
 from spacy.tokens import Doc
 
-from spacy_crf_ner.evaluation.files import read_docs
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 
 Offsets = Set[Tuple[int, int, str]]
 
@@ -41,7 +42,7 @@ def measure(model: str, data: Path, length: int) -> Dict[str, Any]:
     separate: Offsets = set()
     texts: List[str] = []
     begin = 0
-    for doc in read_docs(data, nlp.vocab):
+    for doc in read([data], DocMaker(lambda: nlp)):
         if begin + len(doc.text) > length:
             break
         gold |= offsets(doc, begin)

@@ -31,7 +31,8 @@ from thinc.api import set_gpu_allocator
 from torch.nn.utils import clip_grad_norm_
 from transformers import BertConfig, BertForTokenClassification, BertModel, BertTokenizerFast
 
-from spacy_crf_ner.evaluation.files import read_docs
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
@@ -211,7 +212,7 @@ def main() -> None:
         set_gpu_allocator("pytorch")
         spacy.require_gpu(args.gpu_id)
     plain = spacy.blank("zh")
-    docs = read_docs(args.data, plain.vocab)
+    docs = list(read([args.data], DocMaker(lambda: plain)))
     examples = [Example(plain.make_doc(doc.text), doc) for doc in docs]
     device = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} thread(s)"
     print(f"{args.data}: {len(docs)} docs; {device}; torch {torch.__version__}")

@@ -8,7 +8,6 @@ after the second without and with `nlp.rehearse` on the second half's own texts:
 """
 
 import argparse
-import json
 import random
 from pathlib import Path
 from typing import Any, Collection, Dict, List, Tuple
@@ -19,29 +18,15 @@ from spacy.language import Language
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import filter_spans, load_config, minibatch
+from spacy.util import load_config, minibatch
 from thinc.api import Adam, fix_random_seed
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 
 CONFIG = Path(__file__).parent.parent / "configs" / "char_bilstm.cfg"
 OLD = ("address", "book", "company", "game", "government")
 NEW = ("movie", "name", "organization", "position", "scene")
-
-
-def read(nlp: Language, path: Path) -> List[Doc]:
-    """The docs of a CLUENER file: JSON lines, ends inclusive. Of nested entities the longest is kept."""
-    docs = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        doc = nlp.make_doc(row["text"])
-        spans = [
-            doc.char_span(start, end + 1, label=label, alignment_mode="expand")
-            for label, mentions in row["label"].items()
-            for places in mentions.values()
-            for start, end in places
-        ]
-        doc.set_ents(filter_spans(span for span in spans if span is not None))
-        docs.append(doc)
-    return docs
 
 
 def examples(nlp: Language, docs: List[Doc], types: Collection[str]) -> List[Example]:
@@ -96,7 +81,8 @@ def main() -> None:
     config: Dict[str, Any] = load_config(CONFIG, {"components.crf_ner.model.lstm_width": 256})
     nlp = spacy.blank("zh")
     nlp.add_pipe("crf_ner", config={"model": config["components"]["crf_ner"]["model"]})
-    docs, dev = read(nlp, args.data / "train.json"), read(nlp, args.data / "dev.json")
+    make = DocMaker(lambda: nlp)
+    docs, dev = (list(read([args.data / f"{part}.json"], make)) for part in ("train", "dev"))
     random.shuffle(docs)
     half = len(docs) // 2
     first, second = examples(nlp, docs[:half], OLD), examples(nlp, docs[half:], NEW)

@@ -12,9 +12,9 @@ from wasabi import Printer
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer, calibrate
-from spacy_crf_ner.evaluation.files import whole_directory
 from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
+from spacy_crf_ner.files import whole_directory
 
 FACTORY = "crf_ner"
 FEW_ENTITIES = 100
@@ -23,7 +23,12 @@ FEW_ENTITIES = 100
 @app.command("calibrate")
 def calibrate_cli(
     model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
-    data: Annotated[Path, Argument(metavar="DEV", help="Gold dev docs: a .spacy file or a directory of them")],
+    data: Annotated[
+        Path,
+        Argument(
+            metavar="DEV", help="Gold dev docs: a .spacy file or one of another format, or a directory of them"
+        ),
+    ],
     output: Annotated[Path, Argument(metavar="OUT", help="Directory for the calibrated pipeline, new or empty")],
     component: Annotated[Optional[str], Option(help="Which component, if several are crf_ner")] = None,
     bins: Annotated[int, Option(min=1, help="Bins of the calibration errors, of equal width")] = N_BINS,

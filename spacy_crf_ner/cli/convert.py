@@ -1,100 +1,134 @@
-"""`python -m spacy crf convert`: a BIO file -> DocBin."""
+"""`python -m spacy crf convert`: annotated files of one format -> another, mostly DocBin."""
 
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, List, Optional, Tuple
 
-from spacy.cli._util import Arg, Opt
+from spacy.cli._util import Arg, Opt, import_code
 from tqdm import tqdm  # type: ignore[import-untyped]
 from typer import echo
-from wasabi import msg
+from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
-from spacy_crf_ner.formats.bio import REPAIRS
-from spacy_crf_ner.formats.convert import N_DOCS_PER_FILE, ConversionSummary, convert
+from spacy_crf_ner.cli._reading import (
+    CodeOption,
+    FormatOption,
+    LangOption,
+    RepairOption,
+    SetOption,
+    blank,
+    parse_settings,
+    teller,
+)
+from spacy_crf_ner.formats.convert import convert
+from spacy_crf_ner.formats.docs import Counts
+from spacy_crf_ner.formats.reading import AUTO
+from spacy_crf_ner.formats.source import STDIN, find_files
+from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, SPACY, STDOUT, Written
 
 
 @app.command("convert")
 def convert_cli(
-    input_path: Annotated[
-        Path,
-        Arg(metavar="INPUT", help="BIO file: token, SPACE or TAB, tag; an empty line between sentences"),
-    ],
+    inputs: Annotated[List[Path], Arg(metavar="INPUT", help="Files or folders to read; - is standard input")],
     output: Annotated[
         Path,
-        Arg(metavar="OUTPUT", help="Directory for .spacy files, or one file that ends in .spacy"),
+        Arg(metavar="OUTPUT", help="Directory of .spacy files, or one file; - is standard output"),
     ],
-    lang: Annotated[str, Opt("--lang", "-l", help="Language whose blank pipeline tokenizes")] = "zh",
+    format: FormatOption = AUTO,
+    to: Annotated[str, Opt("--to", "-t", help="Format of the output")] = SPACY,
+    lang: LangOption = "zh",
+    spans_key: Annotated[
+        Optional[str], Opt("--spans-key", help="Keep all entities in doc.spans[KEY], those too that overlap")
+    ] = None,
     n_docs_per_file: Annotated[
         Optional[int],
         Opt("--n-docs-per-file", "-n", min=1, help=f"Docs in each file [default: {N_DOCS_PER_FILE}]"),
     ] = None,
-    repair: Annotated[
-        bool, Opt("--repair", "-r", help="Read an empty tag as O, let a stray I- begin an entity; count both")
-    ] = False,
+    repair: RepairOption = False,
+    settings: SetOption = None,
+    code: CodeOption = None,
 ) -> None:
     """
-    Convert a BIO file to DocBin for `spacy train`. The tokens are those that the blank pipeline
-    of the language makes, so that training and prediction see the same.
+    Convert annotated files, to DocBin for `spacy train` or to another format (--to).
+
+    Reads bio, iob1, bios, bioes, biluo, bmes, conll, cluener, jsonl (of Prodigy, doccano and Label Studio), spert
+    and spacy; writes bio, bioes, bmes, cluener, jsonl, doccano and spacy. A DocBin goes into a directory of files,
+    or into one file if OUTPUT ends in .spacy. The tokens are those that the blank pipeline of the language makes,
+    so that training and prediction see the same.
 
     Bad input stops with `FILE:LINE: what it is; what to do` and leaves no output behind.
     """
-    # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
-    columns, lines = get_terminal_size()
-    with (
-        one_line_errors(),
-        orderly_termination(),
-        tqdm(
-            total=_size(input_path),
+    with one_line_errors(), orderly_termination():
+        import_code(code)
+        # On a terminal only (disable=None) and gone when done. A terminal that tells no size shows it too.
+        columns, lines = get_terminal_size()
+        with tqdm(
+            total=_size(inputs),
             unit="B",
             unit_scale=True,
             disable=None,
             leave=False,
             ncols=columns,
             nrows=lines,
-        ) as bar,
-    ):
-        summary = convert(
-            input_path,
-            output,
-            lang=lang,
-            n_docs_per_file=n_docs_per_file,
-            repair=repair,
-            progress=bar.update,
-        )
-    msg.table(summary_rows(summary), header=("Count", input_path.name), divider=True, aligns=("l", "r"))
-    if summary.own_boundaries:
+        ) as bar:
+            counts, written = convert(
+                inputs,
+                output,
+                lambda: blank(lang),
+                format=format,
+                settings=parse_settings(settings, repair),
+                to=to,
+                spans_key=spans_key,
+                n_docs_per_file=n_docs_per_file,
+                tell=teller(),
+                progress=bar.update,
+            )
+    if str(output) == STDOUT:
+        return
+    msg = Printer()
+    name = inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
+    msg.table(summary_rows(counts, written), header=("Count", name), divider=True, aligns=("l", "r"), max_col=60)
+    if counts.own_boundaries:
         what = f"the {lang!r} tokenizer changes the text, or makes a token that an entity begins or ends inside"
-        mend = f"it and {summary.own_boundaries - 1:,} more sentences keep the file's token boundaries"
-        echo(f"{input_path}:{summary.first_own}: {what}; {mend}", err=True)
-    msg.good(f"Wrote {summary.sentences:,} docs in {summary.files:,} file(s): {output}")
+        mend = f"it and {counts.own_boundaries - 1:,} more docs keep boundaries of their own"
+        echo(f"{counts.first_own}: {what}; {mend}", err=True)
+    msg.good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {output}")
 
 
-def _size(path: Path) -> Optional[int]:
-    """The file's size in bytes; None where the reader will say what is wrong with it."""
+def _size(inputs: List[Path]) -> Optional[int]:
+    """The size of the files in bytes; None where it is not known or cannot be, as the reader will say."""
     try:
-        return path.stat().st_size
-    except OSError:
+        return None if Path(STDIN) in inputs else sum(path.stat().st_size for path in find_files(inputs))
+    except (OSError, ValueError):
         return None
 
 
-def summary_rows(summary: ConversionSummary) -> List[Tuple[str, str]]:
+def summary_rows(counts: Counts, written: Written) -> List[Tuple[str, str]]:
     """The rows of the table that ends a conversion.
 
-    summary (ConversionSummary): The counts.
-    RETURNS (List[Tuple[str, str]]): Name and value of each count.
+    counts (Counts): What was read.
+    written (Written): What was written.
+    RETURNS (List[Tuple[str, str]]): Name and value of each count. What did not happen has no row.
     """
-    counts = {
-        "Sentences": summary.sentences,
-        "Tokens": summary.tokens,
-        "Entities": summary.entities.total(),
-        **{f"  {label}": summary.entities[label] for label in sorted(summary.entities)},
-        "Longest sentence": summary.longest,
-        "Repaired": summary.repaired.total(),
-        **{f"  {kind}": summary.repaired[kind] for kind in REPAIRS},
-        "Skipped": summary.skipped,
-        "Retokenized": summary.retokenised,
-        "Own boundaries": summary.own_boundaries,
+    always = {
+        "Sentences": counts.docs,
+        "Characters": counts.characters,
+        "Tokens": counts.tokens,
+        "Entities": counts.entities.total(),
+        **{f"  {label}": counts.entities[label] for label in sorted(counts.entities)},
+        "Longest (characters)": counts.longest_characters,
+        "Longest (tokens)": counts.longest_tokens,
     }
-    return [(name, f"{count:,}") for name, count in counts.items()]
+    sometimes = {
+        "Overlapping entities, the longest kept": counts.overlapping,
+        "Entities given twice": counts.duplicates,
+        "Relations": counts.relations,
+        "Empty texts": counts.empty,
+        "Tokens cut by the tokenizer (docs)": counts.retokenised,
+        "Boundaries of their own (docs)": counts.own_boundaries,
+        **counts.notes,
+        **written.notes,
+    }
+    rows = {**always, **{name: count for name, count in sometimes.items() if count}}
+    return [(name, f"{count:,}") for name, count in rows.items()]

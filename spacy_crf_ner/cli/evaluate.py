@@ -10,15 +10,17 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
-from spacy_crf_ner.evaluation.files import whole_file
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import Scores, score
+from spacy_crf_ner.files import whole_file
 
 
 @app.command("evaluate")
 def evaluate_cli(
     model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
-    data: Annotated[Path, Argument(help="Gold docs: a .spacy file or a directory of them")],
+    data: Annotated[
+        Path, Argument(help="Gold docs: a .spacy file or one of another format, or a directory of them")
+    ],
     output: Annotated[Optional[Path], Option("--output", "-o", help="JSON file for the scores")] = None,
     report: Annotated[Optional[Path], Option("--report", "-r", help="Text file for seqeval's report")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,

@@ -19,7 +19,7 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
-from spacy_crf_ner.evaluation.files import whole_file
+from spacy_crf_ner.files import whole_file
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -10,8 +10,8 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
-from spacy_crf_ner.evaluation.files import whole_directory
 from spacy_crf_ner.evaluation.predictions import load_pipeline
+from spacy_crf_ner.files import whole_directory
 
 
 @app.command("merge-lora")

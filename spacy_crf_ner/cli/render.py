@@ -8,15 +8,17 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
-from spacy_crf_ner.evaluation.files import whole_file
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.render import render_page
+from spacy_crf_ner.files import whole_file
 
 
 @app.command("render")
 def render_cli(
     model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
-    data: Annotated[Path, Argument(help="Gold docs: a .spacy file or a directory of them")],
+    data: Annotated[
+        Path, Argument(help="Gold docs: a .spacy file or one of another format, or a directory of them")
+    ],
     output: Annotated[Path, Argument(help="HTML file to write")],
     limit: Annotated[int, Option("--limit", "-n", min=1, help="Docs to show at most")] = 100,
     errors_only: Annotated[bool, Option("--errors-only", "-e", help="Show docs with mistakes alone")] = False,

@@ -7,9 +7,9 @@ from typing import List, Optional, Tuple
 from spacy import util
 from spacy.cli._util import setup_gpu
 from spacy.language import Language
-from spacy.training import Corpus, Example
+from spacy.training import Example
 
-from spacy_crf_ner.evaluation.files import read_docs
+from spacy_crf_ner.formats.corpus import AnnotatedCorpus
 
 
 def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) -> Language:
@@ -42,15 +42,13 @@ def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) 
 def read_examples(path: Path, nlp: Language) -> List[Example]:
     """Read gold docs and tokenize their text anew, as `spacy train` and `spacy evaluate` do.
 
-    path (Path): A `.spacy` file or a directory of them. Empty docs are passed over, with nothing to score.
+    path (Path): A file of any format that `crf convert` can tell, or a directory of such. Empty docs are passed
+        over, with nothing to score.
     nlp (Language): The pipeline whose tokenizer and vocabulary are used.
     RETURNS (List[Example]): The gold docs as references.
-    RAISES (OSError, ValueError): The path cannot be read, or holds no doc with a token.
+    RAISES (FormatError): The path cannot be read, or holds no doc with a token.
     """
-    examples = list(Corpus(path).make_examples(nlp, read_docs(path, nlp.vocab)))
-    if not examples:
-        raise ValueError(f"{path}: no docs to evaluate on; check the conversion that wrote it")
-    return examples
+    return list(AnnotatedCorpus(path)(nlp))
 
 
 def predict(nlp: Language, examples: List[Example], *, batch_size: Optional[int] = None) -> Tuple[int, float]:

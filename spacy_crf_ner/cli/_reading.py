@@ -1,0 +1,105 @@
+"""The options with which commands read annotated files of any format."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+import spacy
+from spacy.cli._util import Opt, import_code
+from spacy.language import Language
+from spacy.tokens import Doc
+from typer import echo
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import AUTO, read
+from spacy_crf_ner.formats.sniff import Guess
+
+FormatOption = Annotated[
+    str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")
+]
+LangOption = Annotated[str, Opt("--lang", "-l", help="Language whose blank pipeline tokenizes")]
+RepairOption = Annotated[
+    bool, Opt("--repair", "-r", help="Mend what breaks the tagging scheme and has one obvious reading; count it")
+]
+SetOption = Annotated[
+    Optional[List[str]],
+    Opt("--set", "-s", metavar="NAME=VALUE", help="A setting of the format, as tag_column=3; may be repeated"),
+]
+CodeOption = Annotated[
+    Optional[Path],
+    Opt("--code", "-c", help="Python file to run before, in which a format of your own is registered"),
+]
+
+
+def blank(lang: str) -> Language:
+    """A blank pipeline.
+
+    lang (str): The language, as `spacy.blank` takes it.
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): spaCy has no such language, or its tokenizer is not installed.
+    """
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        # spaCy says which, in several lines.
+        reason = " ".join(str(error).split())
+        mend = "choose a language of https://spacy.io/usage/models#languages"
+        raise ValueError(f"--lang {lang}: {reason}; {mend}") from None
+
+
+def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, Any]:
+    """The settings of a format from the command line.
+
+    given (Optional[Sequence[str]]): NAME=VALUE, the value as JSON or, if it is none, a string.
+    repair (bool): Whether `--repair` is given.
+    RETURNS (Dict[str, Any]): The settings.
+    RAISES (ValueError): One has no "=".
+    """
+    settings: Dict[str, Any] = {"repair": True} if repair else {}
+    for setting in given or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: no value; write NAME=VALUE")
+        try:
+            settings[name.replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name.replace("-", "_")] = value
+    return settings
+
+
+def read_files(
+    paths: Sequence[Path],
+    make: DocMaker,
+    *,
+    format: str = AUTO,
+    repair: bool = False,
+    settings: Optional[Sequence[str]] = None,
+    code: Optional[Path] = None,
+    progress: Optional[Callable[[int], object]] = None,
+) -> Iterator[Doc]:
+    """Read files as a command's options say, and say on stderr what `auto` took them for.
+
+    make (DocMaker): Makes the docs and counts.
+    paths, format, repair, settings, code: The values of the command's arguments and options.
+    progress (Optional[Callable[[int], object]]): Called with the number of bytes read since the last call.
+    YIELDS (Doc): The docs, none of them empty.
+    RAISES (FormatError): A file cannot be read.
+    RAISES (ValueError): An option makes no sense.
+    """
+    import_code(code)
+    parsed = parse_settings(settings, repair)
+    yield from read(paths, make, format=format, settings=parsed, tell=teller(), progress=progress)
+
+
+def teller() -> Callable[[Path, Guess], None]:
+    """Says on stderr what `auto` took the files for, once for files that follow each other and are alike."""
+    last: Optional[Guess] = None
+
+    def tell(path: Path, guess: Guess) -> None:
+        nonlocal last
+        if guess != last:
+            settings = "".join(f" --set {name}={json.dumps(value)}" for name, value in guess.settings.items())
+            echo(f"{path}: read as --format {guess.format}{settings} ({guess.why})", err=True)
+        last = guess
+
+    return tell

@@ -1,0 +1,83 @@
+"""Results that are written whole or not at all: under a temporary name first, and then moved into place."""
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Optional
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name in the same directory and move it into place when it is complete.
+
+    path (Path): Where the file shall be. Missing parent directories are created.
+    YIELDS (Path): Where to write it. It is deleted, and `path` left as it was, if the block raises.
+    RAISES (OSError): The directory or the file cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a directory; name a file in it")
+    with _scratch(path) as (target, scratch):
+        part = scratch / target.name
+        yield part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(target)
+
+
+@contextmanager
+def whole_directory(path: Path, *, suffix: Optional[str] = None) -> Iterator[Path]:
+    """Write a directory under a temporary name and move it into place when it is complete.
+
+    path (Path): Where the directory shall be: nothing is there, or an empty one. It stays itself then.
+    suffix (Optional[str]): The directory may also hold files that end so and nothing else. The new ones take
+        their place.
+    YIELDS (Path): Where to make it. It is deleted, and `path` left as it was, if the block raises.
+    RAISES (OSError): Something is there already, or the directory cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path}: is there already and is no directory; name a new directory")
+    there = sorted(path.iterdir()) if path.is_dir() else []
+    if suffix is None and there:
+        raise FileExistsError(f"{path}: is not empty; name a new directory, or remove this one")
+    for file in there:
+        if file.suffix != suffix or not file.is_file():
+            what = f"holds {file.name!r}, which is no {suffix} file"
+            raise FileExistsError(f"{path}: {what}; name another directory, or move that away")
+    with _scratch(path) as (target, scratch):
+        made = scratch / target.name
+        yield made
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            _exchange(made, target, scratch / "previous")
+        else:
+            made.rename(target)
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator["tuple[Path, Path]"]:
+    """The path with its links followed, and a temporary directory on the same file system."""
+    # A link to a directory stays one.
+    target = path.resolve()
+    # A directory that is there already may be a mount point, so what shall be in it is made in it. Missing parents
+    # are not made for a run that fails.
+    ancestor = next(place for place in (target, *target.parents) if place.is_dir())
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=ancestor) as scratch:
+        yield target, Path(scratch)
+
+
+def _exchange(made: Path, target: Path, previous: Path) -> None:
+    """Put the files of one directory into another, in place of those that are there, or leave all as it was."""
+    scratch = made.parent
+    previous.mkdir()
+    try:
+        _move(target, previous, scratch)
+        _move(made, target, scratch)
+    except BaseException:
+        _move(target, made, scratch)
+        _move(previous, target, scratch)
+        raise
+
+
+def _move(source: Path, target: Path, but: Path) -> None:
+    for path in sorted(source.iterdir()):
+        if path != but:
+            path.rename(target / path.name)

@@ -1,0 +1,130 @@
+"""`spacy-crf-ner.AnnotatedCorpus.v1`: a corpus reader for a training config, over files of any format."""
+
+import random
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+
+from spacy.errors import Errors
+from spacy.language import Language
+from spacy.pipeline import Sentencizer
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import logger
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import AUTO, read
+
+
+class AnnotatedCorpus:
+    """Examples from annotated files of any format.
+
+    path (Union[str, Path, List[Union[str, Path]]]): Files, or folders of files.
+    format (str): Name of their format; "auto" looks at the beginning of each file.
+    settings (Optional[Dict[str, Any]]): Settings of the format, as `repair`.
+    spans_key (Optional[str]): Keep all entities in `doc.spans` under this key, those too that overlap a longer
+        one.
+    min_length (int): Leave out docs of fewer tokens; how many is logged.
+    max_length (int): Split docs of more tokens at the ends of their sentences into docs of as many at most; 0:
+        never. No sentence and no entity is cut: a sentence that is longer itself stays whole. Where a doc has no
+        sentence starts, spaCy's rule-based `sentencizer` says where a sentence ends.
+    limit (int): At most so many examples; 0: all.
+    shuffle (bool): Mix the examples anew each time, which holds them all in memory. Python's `random` is used,
+        which `spacy train` seeds.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, Path, List[Union[str, Path]], None],
+        format: str = AUTO,
+        settings: Optional[Dict[str, Any]] = None,
+        spans_key: Optional[str] = None,
+        min_length: int = 0,
+        max_length: int = 0,
+        limit: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        if path is None:
+            raise ValueError(Errors.E913)
+        for name, value in (("min_length", min_length), ("max_length", max_length), ("limit", limit)):
+            if value < 0:
+                raise ValueError(f"{name} is {value}; give 0 or more")
+        self.paths: Sequence[Union[str, Path]] = path if isinstance(path, list) else [path]
+        self.format = format
+        self.settings = settings
+        self.spans_key = spans_key
+        self.min_length = min_length
+        self.max_length = max_length
+        self.limit = limit
+        self.shuffle = shuffle
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        """Read the files.
+
+        nlp (Language): The pipeline. Its tokenizer makes the tokens, and its vocab is that of the docs.
+        YIELDS (Example): The examples.
+        RAISES (FormatError): A file cannot be read.
+        RAISES (ValueError): There is no such format, or it has no such setting.
+        """
+        docs = self._docs(nlp)
+        if self.shuffle:
+            mixed = list(docs)
+            random.shuffle(mixed)
+            docs = iter(mixed)
+        for doc in islice(docs, self.limit or None):
+            if doc.has_unknown_spaces:
+                yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
+            else:
+                yield Example(nlp.make_doc(doc.text), doc)
+
+    def _docs(self, nlp: Language) -> Iterator[Doc]:
+        make = DocMaker(lambda: nlp, spans_key=self.spans_key)
+        sentencizer = Sentencizer()
+        n_short = n_long = 0
+        for doc in read(self.paths, make, format=self.format, settings=self.settings):
+            parts = [doc]
+            if self.max_length and len(doc) > self.max_length:
+                parts = split_at_sentences(doc, self.max_length, sentencizer)
+            for part in parts:
+                n_long += bool(self.max_length) and len(part) > self.max_length
+                if len(part) < self.min_length:
+                    n_short += 1
+                else:
+                    yield part
+        names = ", ".join(map(str, self.paths))
+        if n_short:
+            logger.info("%s: left out %d docs of fewer than %d tokens", names, n_short, self.min_length)
+        if n_long:
+            logger.info(
+                "%s: %d sentences are longer than %d tokens and stay whole", names, n_long, self.max_length
+            )
+        for what, count in (
+            *make.counts.notes.items(),
+            ("overlapping entities left out", make.counts.overlapping),
+        ):
+            if count:
+                logger.info("%s: %d %s", names, count, what)
+
+
+def split_at_sentences(doc: Doc, max_length: int, sentencizer: Optional[Sentencizer] = None) -> List[Doc]:
+    """Split a doc at ends of sentences into docs that are as long as may be.
+
+    doc (Doc): The doc. Where its sentence starts are not known, the sentencizer tells them.
+    max_length (int): Tokens of a part, at most. A sentence that is longer is a part of its own.
+    sentencizer (Optional[Sentencizer]): Tells the ends of sentences; spaCy's default one, if None.
+    RETURNS (List[Doc]): The parts. No entity is cut: where one runs over an end, that is none.
+    """
+    if doc.has_annotation("SENT_START"):
+        starts = [token.i for token in doc if token.is_sent_start]
+    else:
+        (guesses,) = (sentencizer or Sentencizer()).predict([doc])
+        starts = [i for i, is_start in enumerate(guesses) if is_start]
+    inside = {
+        i for group in (doc.ents, *doc.spans.values()) for span in group for i in range(span.start + 1, span.end)
+    }
+    ends = [start for start in starts if start and start not in inside] + [len(doc)]
+    cuts = [0]
+    for end, following in zip(ends, [*ends[1:], None]):
+        if following is None or following - cuts[-1] > max_length:
+            cuts.append(end)
+    return [doc[start:end].as_doc() for start, end in pairwise(cuts)]

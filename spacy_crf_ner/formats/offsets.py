@@ -1,0 +1,90 @@
+"""Offsets into a text, in the unit of the tool that wrote them."""
+
+from typing import List, Optional, Tuple
+
+from spacy_crf_ner.formats.records import Record
+from spacy_crf_ner.formats.rows import quote
+from spacy_crf_ner.labels import Span
+
+CHARACTERS = "characters"
+UTF_16 = "utf-16"
+UNITS = (CHARACTERS, UTF_16)
+"""What a tool may count: characters (code points, as Python does), or UTF-16 units, as JavaScript does. Of these
+an emoji, or a rare Chinese character, beyond U+FFFF has two: a surrogate pair."""
+
+_NAMES = {CHARACTERS: "characters", UTF_16: "UTF-16 units"}
+_OTHERS = {CHARACTERS: UTF_16, UTF_16: CHARACTERS}
+
+
+def check_unit(unit: str) -> None:
+    """Check the name of a unit.
+
+    RAISES (ValueError): It is none of `UNITS`.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"the setting offsets is {unit!r}; choose one of {', '.join(UNITS)}")
+
+
+class Offsets:
+    """Converts offsets into a text.
+
+    text (str): The text.
+    unit (str): One of `UNITS`.
+    """
+
+    def __init__(self, text: str, unit: str) -> None:
+        self.text = text
+        self.unit = unit
+        # The units differ beyond U+FFFF alone.
+        differ = unit == UTF_16 and not text.isascii() and max(text) > "\uffff"
+        self._places = _places(text) if differ else None
+
+    def span(self, record: Record, start: int, end: int, label: str) -> Span:
+        """Convert the offsets of an entity.
+
+        record (Record): Where they stand, for errors.
+        start, end (int): The offsets, the end exclusive.
+        label (str): The entity's type.
+        RETURNS (Span): The entity, in characters.
+        RAISES (FormatError): No text stands there, or an offset is inside a surrogate pair.
+        """
+        place = self._characters(start, end)
+        if place is not None:
+            return *place, label
+        length = len(self.text) if self._places is None else len(self._places) - 1
+        entity, name = f"entity ({start}, {end}, {quote(label)})", _NAMES[self.unit]
+        if not 0 <= start < end:
+            mend = f"count {name} from 0, and give a start before the end, which is exclusive"
+            raise record.error(f"{entity} holds no text", mend)
+        if end > length:
+            raise record.error(f"{entity} ends beyond the text of {length} {name}", self.other())
+        raise record.error(f"{entity} begins or ends inside a surrogate pair", self.other())
+
+    def mention(self, start: int, end: int) -> Optional[str]:
+        """The text between two offsets; None where there is none."""
+        place = self._characters(start, end)
+        return None if place is None else self.text[slice(*place)]
+
+    def other(self) -> str:
+        """A mend: to count in the other unit."""
+        other = _OTHERS[self.unit]
+        return f"correct it or, if the file counts {_NAMES[other]}, give --set offsets={other}"
+
+    def _characters(self, start: int, end: int) -> Optional[Tuple[int, int]]:
+        places = self._places
+        if not 0 <= start < end or end > (len(self.text) if places is None else len(places) - 1):
+            return None
+        if places is None:
+            return start, end
+        first, last = places[start], places[end]
+        return None if first is None or last is None else (first, last)
+
+
+def _places(text: str) -> List[Optional[int]]:
+    """The character that begins at each UTF-16 unit, and the end; None inside a surrogate pair."""
+    places: List[Optional[int]] = []
+    for i, character in enumerate(text):
+        places.append(i)
+        if character > "\uffff":
+            places.append(None)
+    return [*places, len(text)]

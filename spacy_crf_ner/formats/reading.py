@@ -1,0 +1,54 @@
+"""Reads files of any format."""
+
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+
+from spacy.tokens import Doc
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.registry import get_reader
+from spacy_crf_ner.formats.sniff import Guess, sniff
+from spacy_crf_ner.formats.source import Source, find_files
+
+AUTO = "auto"
+
+
+def read(
+    paths: Sequence[Union[str, Path]],
+    make: DocMaker,
+    *,
+    format: str = AUTO,
+    settings: Optional[Mapping[str, Any]] = None,
+    tell: Optional[Callable[[Path, Guess], object]] = None,
+    progress: Optional[Callable[[int], object]] = None,
+) -> Iterator[Doc]:
+    """Read docs, one at a time.
+
+    paths (Sequence[Union[str, Path]]): Files, folders of files, or "-" for standard input.
+    make (DocMaker): Makes the docs and counts what was met.
+    format (str): Name of the format of all files; "auto" looks at the beginning of each.
+    settings (Optional[Mapping[str, Any]]): Settings of the format. They win over what a look at the file says.
+    tell (Optional[Callable[[Path, Guess], object]]): Called with each file that was looked at, and what it was
+        taken for.
+    progress (Optional[Callable[[int], object]]): Called with the number of bytes read since the last call.
+    YIELDS (Doc): The docs; an empty text gives none.
+    RAISES (FormatError): A file is not there, cannot be read or is not of its format, or holds no text.
+    RAISES (ValueError): There is no such format, or it has no such setting.
+    """
+    settings = dict(settings or {})
+    if format != AUTO:
+        get_reader(format, settings)
+    for path in find_files(paths):
+        source = Source(path, progress=progress)
+        name, own = format, settings
+        if format == AUTO:
+            guess = sniff(source)
+            if tell is not None:
+                tell(path, guess)
+            name, own = guess.format, {**guess.settings, **settings}
+        before = make.counts.docs
+        for doc in get_reader(name, own)(source, make, **own):
+            if len(doc):
+                yield doc
+        if make.counts.docs == before:
+            raise source.error(f"holds no text in the format {name}", "name another file, or its --format")

@@ -1,0 +1,86 @@
+"""The formats that can be read and written, by name. A third party adds one by decorator or entry point."""
+
+import inspect
+from collections import Counter
+from typing import Any, Callable, Dict, Iterator, Mapping, Protocol
+
+import catalogue  # type: ignore[import-untyped]
+from spacy.tokens import Doc
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.source import Source
+
+
+class Reader(Protocol):
+    """Reads one format: a generator of docs.
+
+    source (Source): What to read.
+    make (DocMaker): Makes the docs and counts them.
+    settings: Keyword arguments of the format's own. Each has a default.
+    YIELDS (Doc): The docs, in order.
+    RAISES (FormatError): The source is not of this format (`Source.error` makes one).
+    """
+
+    def __call__(self, source: Source, make: DocMaker, **settings: Any) -> Iterator[Doc]: ...
+
+
+class Writer(Protocol):
+    """Writes one format.
+
+    doc (Doc): What to write.
+    notes (Counter[str]): Receives how often there was something that the format cannot hold, by what it is.
+    settings: Keyword arguments of the format's own. Each has a default.
+    RETURNS (str): The text of the doc in the file, its last line's end included.
+    RAISES (FormatError): The format cannot hold the doc.
+    """
+
+    def __call__(self, doc: Doc, notes: "Counter[str]", **settings: Any) -> str: ...
+
+
+readers = catalogue.create("spacy_crf_ner", "readers", entry_points=True)
+"""Functions that are a `Reader`, by the name of their format; entry points ``spacy_crf_ner_readers``."""
+
+writers = catalogue.create("spacy_crf_ner", "writers", entry_points=True)
+"""Functions that are a `Writer`, by the name of their format; entry points ``spacy_crf_ner_writers``."""
+
+
+def get_reader(name: str, settings: Mapping[str, Any]) -> Reader:
+    """Look a reader up.
+
+    name (str): The format.
+    settings (Mapping[str, Any]): The settings that it will be called with.
+    RETURNS (Reader): The reader.
+    RAISES (ValueError): There is no such format, or it has no such setting.
+    """
+    return _get("read", readers, name, settings)
+
+
+def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
+    """Look a writer up.
+
+    name (str): The format.
+    settings (Mapping[str, Any]): The settings that it will be called with.
+    RETURNS (Writer): The writer.
+    RAISES (ValueError): There is no such format, or it has no such setting.
+    """
+    return _get("written", writers, name, settings)
+
+
+def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
+    if name not in registry:
+        raise ValueError(
+            f"no format {name!r} can be {verb}; choose one of {', '.join(sorted(registry.get_all()))}"
+        )
+    function = registry.get(name)
+    known = keywords(function)
+    for setting in settings:
+        if setting not in known:
+            has = f"its settings are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"format {name!r} has no setting {setting!r}; {has}")
+    return function
+
+
+def keywords(function: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function."""
+    parameters = inspect.signature(function).parameters
+    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}

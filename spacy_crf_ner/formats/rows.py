@@ -1,0 +1,138 @@
+"""Files of one token and its tag a line, with an empty line between sentences."""
+
+from typing import Iterator, List, NamedTuple, Optional, Sequence
+
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.schemes import EMPTY_TAG, Scheme
+from spacy_crf_ner.formats.source import Line, Source
+from spacy_crf_ner.labels import OUTSIDE, Span
+
+_SEPARATORS = frozenset(" \t")
+_MAX_QUOTED = 20
+
+
+class Row(NamedTuple):
+    """A token, its tag, and the line where they stand, counted from 1."""
+
+    token: str
+    tag: str
+    line: int
+
+
+class Sentence(NamedTuple):
+    """The tokens of a sentence, its entities in tokens, and the line of the first token."""
+
+    tokens: List[str]
+    spans: List[Span]
+    line: int
+
+
+Rows = Iterator[Optional[Row]]
+"""The rows of a file; None where a line separates sentences."""
+
+
+def sentences(
+    rows: Rows, scheme: Scheme, source: Source, make: DocMaker, *, repair: bool = False
+) -> Iterator[Sentence]:
+    """Gather rows into sentences and read their entities.
+
+    rows (Rows): The rows of a file.
+    scheme (Scheme): The scheme of the tags.
+    source (Source): The file, for errors.
+    make (DocMaker): Counts the mends, each under its kind in `schemes.REPAIRS`.
+    repair (bool): Mend what breaks the scheme and has one obvious reading, an empty tag too.
+    YIELDS (Sentence): The sentences, none of them empty.
+    RAISES (FormatError): A tag is none of the scheme, or stands where the scheme does not allow it.
+    """
+    for sentence in _gathered(rows):
+
+        def complain(i: int, what: str, mend: str, kind: str, sentence: List[Row] = sentence) -> None:
+            if not repair:
+                raise source.error(what, f"{mend}, or have it mended with --repair", sentence[i].line)
+            make.counts.notes[kind] += 1
+
+        tags = [row.tag for row in sentence]
+        for i, row in enumerate(sentence):
+            if row.tag:
+                _check_tag(row, scheme, source)
+            else:
+                what = f"token {quote(row.token)} has an empty tag"
+                complain(i, what, f"write {OUTSIDE} or the missing tag", EMPTY_TAG)
+                tags[i] = OUTSIDE
+        yield Sentence([row.token for row in sentence], scheme.read(tags, complain), sentence[0].line)
+
+
+def strict_rows(source: Source) -> Rows:
+    """The rows of a file whose lines are the token, one SPACE or TAB, and the tag.
+
+    Only SPACE or TAB separates: tokens may be any other white space (U+3000 is common in Chinese text), and a
+    single SPACE may be a token. A line that holds one SPACE or TAB and no more is an empty line.
+
+    source (Source): The file.
+    YIELDS (Optional[Row]): A row; None for an empty line.
+    RAISES (FormatError): A line has no tag, or more than two columns.
+    """
+    for line in source.lines():
+        if not line.text or line.text in _SEPARATORS:
+            yield None
+        else:
+            yield _split(line, source)
+
+
+def quote(text: str) -> str:
+    """A text as it may stand in a message: escaped, and not too long."""
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
+
+
+def _gathered(rows: Rows) -> Iterator[List[Row]]:
+    sentence: List[Row] = []
+    for row in rows:
+        if row is not None:
+            sentence.append(row)
+        elif sentence:
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
+
+
+def _check_tag(row: Row, scheme: Scheme, source: Source) -> None:
+    try:
+        scheme.split(row.tag)
+    except ValueError as error:
+        mend = f"write {OUTSIDE}, or {_listed(scheme.prefixes)} before an entity type, or name another --format"
+        try:
+            scheme.split(row.token)
+        except ValueError:
+            pass
+        else:
+            if row.token != OUTSIDE:
+                mend = (
+                    "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
+                )
+        raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
+
+
+def _listed(prefixes: Sequence[str]) -> str:
+    *most, last = (f"{prefix}-" for prefix in prefixes)
+    return f"{', '.join(most)} or {last}"
+
+
+def _split(line: Line, source: Source) -> Row:
+    number, text = line
+    separator = "\t" if "\t" in text else " "
+    token, found, tag = text.rpartition(separator)
+    if not found:
+        what = f"token {quote(text)} has no tag"
+        raise source.error(what, "write one SPACE or TAB and a tag after it", number)
+    if not tag and token in _SEPARATORS:
+        what = "a line of blanks is neither an empty line nor a token with its tag"
+        raise source.error(what, "delete the blanks, or write the tag", number)
+    # A single SPACE may be a token: character-level files of Latin text hold it.
+    if " " in tag or "\t" in token or (" " in token and token != " "):
+        what = f"a stray column after {quote(text.replace(separator, ' ').split(' ')[0])}"
+        mend = "keep the token, one SPACE or TAB and the tag alone, or read the columns with --format conll"
+        raise source.error(what, mend, number)
+    if not token:
+        raise source.error(f"tag {quote(tag)} has no token", "write the token before it", number)
+    return Row(token, tag, number)

@@ -1,0 +1,156 @@
+"""Tagging schemes: the tags of a sentence <-> its entities.
+
+Each is read strictly, for a tag that breaks its scheme mostly means that the file is of another. What breaks it
+and still has one obvious reading can be mended instead.
+
+Sources: Ramshaw and Marcus (1995) for IOB1; Ratnaparkhi (1998) and Tjong Kim Sang and Veenstra (1999) for BIO
+(IOB2) and its kin; Ratinov and Roth (2009) for BILUO, which differs from BIOES in the letters alone, as BMES does.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from spacy_crf_ner.labels import OUTSIDE, Span
+
+EMPTY_TAG = "empty tag is O"
+STRAY_INSIDE = "a stray tag begins an entity"
+UNCLOSED = "an entity without its end ends there"
+STRAY_BEGIN = "B- begins an entity where I- would do"
+REPAIRS = (EMPTY_TAG, STRAY_INSIDE, UNCLOSED, STRAY_BEGIN)
+"""The kinds of mends that `Scheme.read` can make, and that of an empty tag, which `rows` can."""
+
+Complain = Callable[[int, str, str, str], None]
+"""Called with the token's index, what is wrong, what to do about it, and which of `REPAIRS` would mend it. It
+raises an error or, where the mend is wanted, returns."""
+
+
+@dataclass(frozen=True, eq=False)  # each is one of a kind; so its hash is fast
+class Scheme:
+    """One tagging scheme.
+
+    name (str): Its name.
+    begin, inside (str): The letters of an entity's first token and of those within.
+    last, single (Optional[str]): The letters of the last token and of one that is a whole entity; None where the
+        scheme has none.
+    implicit (bool): IOB1: an entity begins with I-, and with B- only where it follows another of its type.
+    """
+
+    name: str
+    begin: str = "B"
+    inside: str = "I"
+    last: Optional[str] = None
+    single: Optional[str] = None
+    implicit: bool = False
+
+    @property
+    def prefixes(self) -> Tuple[str, ...]:
+        """All its letters."""
+        return tuple(filter(None, (self.begin, self.inside, self.last, self.single)))
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - the schemes are few and live as long as the module
+    def split(self, tag: str) -> Tuple[str, str]:
+        """Split a tag.
+
+        tag (str): "O", or a letter of the scheme, a hyphen and a type, which may hold hyphens and dots.
+        RETURNS (Tuple[str, str]): ("O", "") or (letter, type).
+        RAISES (ValueError): It is no tag of this scheme; the message goes on from it.
+        """
+        if tag == OUTSIDE:
+            return OUTSIDE, ""
+        prefix, hyphen, label = tag.partition("-")
+        if hyphen and label and not any(map(str.isspace, label)):
+            if prefix in self.prefixes:
+                return prefix, label
+            if others := [scheme.name for scheme in SCHEMES.values() if prefix in scheme.prefixes]:
+                raise ValueError(
+                    f"has the unknown prefix {prefix}- (of {' or '.join(others)}, not of {self.name})"
+                )
+        raise ValueError(f"is no tag of {self.name}")
+
+    def read(self, tags: Sequence[str], complain: Complain) -> List[Span]:
+        """Read the entities off the tags of a sentence.
+
+        tags (Sequence[str]): Tags that `split` takes.
+        complain (Complain): What to do with a tag that breaks the scheme.
+        RETURNS (List[Span]): The entities, in order.
+        RAISES (ValueError): A tag is not of this scheme.
+        """
+        spans: List[Span] = []
+        start, running = 0, ""
+
+        def close(end: int, *, whole: bool) -> None:
+            nonlocal running
+            if running:
+                if not whole:
+                    self._check_end(end - start, end - 1, running, complain)
+                spans.append((start, end, running))
+            running = ""
+
+        for i, tag in enumerate(tags):
+            letter, label = self.split(tag)
+            if letter == OUTSIDE:
+                close(i, whole=False)
+            elif letter in (self.inside, self.last) and label == running:
+                if letter == self.last:
+                    close(i + 1, whole=True)
+            else:
+                adjacent = label == running
+                close(i, whole=False)
+                start, running = i, label
+                if letter == self.begin:
+                    if self.implicit and not adjacent:
+                        what = f"tag {tag!r} does not follow another {label} entity"
+                        complain(i, what, f"write '{self.inside}-{label}'", STRAY_BEGIN)
+                elif letter in (self.inside, self.last) and not self.implicit:
+                    where = f"it stands after {tags[i - 1]!r}" if i else "it begins the sentence"
+                    what = f"tag {tag!r} continues no {label} entity: {where}"
+                    first = self.single if letter == self.last and self.single else self.begin
+                    complain(i, what, f"write '{first}-{label}'", STRAY_INSIDE)
+                if letter in (self.single, self.last):
+                    close(i + 1, whole=True)
+        close(len(tags), whole=False)
+        return spans
+
+    def write(self, length: int, spans: Iterable[Span]) -> List[str]:
+        """Write entities as tags; the inverse of `read`.
+
+        length (int): Number of tokens.
+        spans (Iterable[Span]): Entities in order that do not overlap.
+        RETURNS (List[str]): One tag a token.
+        """
+        tags = [OUTSIDE] * length
+        previous_end, previous_label = 0, ""
+        for start, end, label in spans:
+            tags[start:end] = [f"{self.inside}-{label}"] * (end - start)
+            if not self.implicit or (start, label) == (previous_end, previous_label):
+                tags[start] = f"{self.begin}-{label}"
+            if self.last:
+                tags[end - 1] = f"{self.last}-{label}"
+            if self.single and end - start == 1:
+                tags[start] = f"{self.single}-{label}"
+            previous_end, previous_label = end, label
+        return tags
+
+    def _check_end(self, length: int, at: int, label: str, complain: Complain) -> None:
+        """Complain of an entity that does not end as the scheme wants it."""
+        if self.single and length == 1:
+            what = f"the {label} entity of this token alone is not tagged '{self.single}-{label}'"
+            complain(at, what, f"write '{self.single}-{label}'", UNCLOSED)
+        elif self.last:
+            what = f"the {label} entity that ends here has no '{self.last}-{label}'"
+            complain(at, what, f"write '{self.last}-{label}'", UNCLOSED)
+
+
+SCHEMES: Dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("bio"),
+        Scheme("iob1", implicit=True),
+        Scheme("bios", single="S"),
+        Scheme("bioes", last="E", single="S"),
+        Scheme("biluo", last="L", single="U"),
+        Scheme("bmes", inside="M", last="E", single="S"),
+    )
+}
+"""All schemes, by name."""

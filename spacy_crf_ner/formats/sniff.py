@@ -1,0 +1,204 @@
+"""A look at the beginning of a file, to tell its format."""
+
+import json
+from collections import Counter
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from spacy_crf_ner.formats.conll import DOCSTART, split_columns
+from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
+from spacy_crf_ner.formats.source import HEAD, Source
+from spacy_crf_ner.formats.tagged import position_end
+from spacy_crf_ner.labels import OUTSIDE
+
+_BYTE_ORDER_MARK = "\ufeff"
+_ZLIB = b"\x78"
+MAX_LINES = 2000
+"""How many lines of columns are looked at."""
+
+_MAX_COLUMNS = 64
+
+Sentences = List[List[List[str]]]
+"""The columns of the lines of the sentences."""
+
+
+class Guess(NamedTuple):
+    """What a file is taken for.
+
+    format (str): The format's name.
+    settings (Mapping[str, Any]): Settings of its reader.
+    why (str): What in the file says so.
+    """
+
+    format: str
+    settings: Mapping[str, Any]
+    why: str
+
+
+def sniff(source: Source) -> Guess:
+    """Tell the format of a file by its beginning. The source can be read from its beginning afterwards.
+
+    source (Source): The file.
+    RETURNS (Guess): What it is taken for.
+    RAISES (FormatError): It is of none of the formats that come with this package.
+    """
+    head = source.head()
+    if head.startswith(_ZLIB) and b"\n" not in head[:2]:
+        return Guess("spacy", {}, "the bytes of a DocBin")
+    # A head that is full may end inside a line; one that is not UTF-8 is told when it is read.
+    whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
+    text = whole.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
+    if not text.strip():
+        raise source.error("holds no text", "give a file with annotated sentences", 1)
+    guess = _as_json(text) or _as_tags(text)
+    if guess is None:
+        raise source.error("the first lines are of no format that can be told", "name it with --format", 1)
+    return guess
+
+
+def _as_json(text: str) -> Optional[Guess]:
+    start = text.lstrip()
+    array = start.startswith("[")
+    start = start[1:].lstrip() if array else start
+    if not start.startswith("{"):
+        return None
+    try:
+        record, _ = json.JSONDecoder().raw_decode(start)
+    except json.JSONDecodeError:
+        record = None
+    # A record that the head does not hold whole is told by the keys that stand in it.
+    if record is not None and isinstance(record.get("label"), dict):
+        return Guess("cluener", {}, "a label that is an object, in the first record")
+    for name, keys in _JSON_KEYS:
+        if all(key in record if record is not None else f'"{key}"' in start for key in keys):
+            return Guess(name, {}, f"{' and '.join(keys)} in the first record")
+    return None
+
+
+_JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
+    ("spert", ("tokens", "entities")),
+    ("jsonl", ("text", "spans")),
+    ("jsonl", ("text", "label")),
+    ("jsonl", ("text", "labels")),
+    ("jsonl", ("text", "entities")),
+    ("jsonl", ("data", "label")),
+    ("jsonl", ("data", "annotations")),
+    ("jsonl", ("data", "completions")),
+    ("jsonl", ("data", "predictions")),
+    ("jsonl", ("text",)),
+)
+
+
+def _as_tags(text: str) -> Optional[Guess]:
+    # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
+    lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    sentences = _in_two_columns(lines)
+    found = _scheme([[row[1] for row in sentence] for sentence in sentences])
+    if found is not None:
+        scheme, why = found
+        if _has_positions(sentences):
+            return Guess(scheme, {"positions": True}, f"{why}, tokens that end in their position in the word")
+        return Guess(scheme, {}, why)
+    return _as_conll(lines)
+
+
+def _in_two_columns(lines: Sequence[str]) -> Sentences:
+    """The lines as a token and, after one SPACE or TAB, something without blanks; none where most are not so."""
+    sentences: Sentences = [[]]
+    n_other = 0
+    for line in lines:
+        if line in ("", " ", "\t"):
+            sentences.append([])
+            continue
+        token, found, tag = line.rpartition("\t" if "\t" in line else " ")
+        if not found or not token or " " in tag or "\t" in token or (" " in token and token != " "):
+            n_other += 1
+        else:
+            sentences[-1].append([token, tag])
+    # What a few lines have wrong is for the reader to say, which names them.
+    return sentences if n_other < sum(map(len, sentences)) else []
+
+
+def _as_conll(lines: Sequence[str]) -> Optional[Guess]:
+    sentences: Sentences = [[]]
+    why = ""
+    for line in lines:
+        columns = split_columns(line)
+        if line.startswith(DOCSTART) or not any(columns):
+            why = f", {DOCSTART} lines" if columns else why
+            sentences.append([])
+        elif sentences[-1] or not line.startswith("#"):
+            sentences[-1].append(columns)
+    widths = Counter(len(row) for sentence in sentences for row in sentence)
+    if not widths or max(widths) > _MAX_COLUMNS:
+        return None
+    ((width, n_rows),) = widths.most_common(1)
+    if width < 2 or 2 * n_rows <= widths.total():
+        return None
+    for column in range(width - 1, -1, -1):
+        found = _scheme([[row[column] for row in sentence if len(row) == width] for sentence in sentences])
+        if found is None:
+            continue
+        scheme, tagged = found
+        settings: Dict[str, Any] = {"scheme": scheme}
+        if column != width - 1:
+            settings["tag_column"] = column
+        if column == 0:
+            settings["token_column"] = 1
+        return Guess("conll", settings, f"{width} columns{why}, {tagged} in column {column}")
+    return None
+
+
+def _scheme(sentences: Sequence[Sequence[str]]) -> Optional[Tuple[str, str]]:
+    """The scheme that the tags of some sentences break least, and what letters they have; None if most are no
+    tags.
+
+    Of schemes that are broken equally, the first of `SCHEMES`: what is BIO may be BIOS as well.
+    """
+    n_tags = sum(map(len, sentences))
+    faults = {name: _faults(scheme, sentences) for name, scheme in SCHEMES.items()}
+    name = min(faults, key=lambda name: sum(faults[name]))
+    if not n_tags or 2 * faults[name][0] >= n_tags:
+        return None
+    letters = {tag.partition("-")[0] for sentence in sentences for tag in sentence if _is_tag(SCHEMES[name], tag)}
+    begun = sorted(f"{letter}-" for letter in letters - {OUTSIDE})
+    why = f"tags with {', '.join(begun)}" if begun else "tags that are all O"
+    return name, f"{why}, of which I- begins entities" if name == "iob1" else why
+
+
+def _faults(scheme: Scheme, sentences: Sequence[Sequence[str]]) -> Tuple[int, int]:
+    """How many tags are none of the scheme, and how often the others break it."""
+    n_unknown = n_broken = 0
+
+    def complain(i: int, what: str, mend: str, kind: str) -> None:
+        nonlocal n_broken
+        n_broken += 1
+
+    for sentence in sentences:
+        known = [tag if _is_tag(scheme, tag) else OUTSIDE for tag in sentence]
+        n_unknown += sum(tag != "" and tag != mine for tag, mine in zip(sentence, known))
+        scheme.read(known, complain)
+    return n_unknown, n_broken
+
+
+def _is_tag(scheme: Scheme, tag: str) -> bool:
+    try:
+        scheme.split(tag)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_positions(sentences: Sentences) -> bool:
+    """Whether each token ends in a digit, and that is mostly 0 or one more than that of the token before."""
+    n_tokens = n_in_order = highest = 0
+    for sentence in sentences:
+        position = -1
+        for token, *_ in sentence:
+            end = position_end(token, position)
+            if not end:
+                return False
+            n_tokens += 1
+            n_in_order += int(end) in (0, position + 1)
+            position = int(end)
+            highest = max(highest, position)
+    return highest > 0 and n_in_order > 0.9 * n_tokens

@@ -1,0 +1,148 @@
+"""Writes docs in any format: all of the output or none of it, in constant memory."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
+
+from spacy.tokens import Doc
+from spacy.util import minibatch
+
+from spacy_crf_ner.files import whole_directory, whole_file
+from spacy_crf_ner.formats.docbin import make_doc_bin
+from spacy_crf_ner.formats.docs import ORIGIN
+from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.registry import get_writer
+from spacy_crf_ner.formats.source import STDIN, find_files
+
+SPACY = "spacy"
+SUFFIX = ".spacy"
+STDOUT = STDIN
+N_DOCS_PER_FILE = 5000
+MAX_FILES = 100_000
+"""`spacy.Corpus.v1` sorts a directory by name, which is in order while the numbers have five digits."""
+
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass
+class Written:
+    """What was written: how many files, and what the format could not hold."""
+
+    files: int = 0
+    notes: "Counter[str]" = field(default_factory=Counter)
+
+
+def write(
+    docs: Iterable[Doc],
+    output: Union[str, Path],
+    *,
+    format: str = SPACY,
+    settings: Optional[Mapping[str, Any]] = None,
+    n_docs_per_file: Optional[int] = None,
+    inputs: Sequence[Union[str, Path]] = (),
+) -> Written:
+    """Write docs. The same docs give the same bytes.
+
+    All is written under a temporary name and moved into place at the end. On an error or an interrupt nothing of
+    it stays, and what the output held before is untouched. Only a process that is killed outright cannot clean up.
+
+    docs (Iterable[Doc]): The docs.
+    output (Union[str, Path]): A file; "-" is standard output. Of the format "spacy", a path that ends in ".spacy"
+        becomes one file, which takes memory in proportion to its size, and any other a directory of files
+        ``NAME-00000.spacy``, in order, in constant memory; those in a directory that is there already, and holds
+        nothing else, are replaced.
+    format (str): "spacy", or a format that has a writer.
+    settings (Optional[Mapping[str, Any]]): Settings of the writer.
+    n_docs_per_file (Optional[int]): Docs in each file of a directory, 5,000 by default.
+    inputs (Sequence[Union[str, Path]]): What the docs are read from; the output must be none of it.
+    RETURNS (Written): What was written.
+    RAISES (FormatError): The format cannot hold a doc, or the output cannot be written.
+    RAISES (ValueError): There is no such format, or it has no such setting.
+    """
+    if n_docs_per_file is not None and n_docs_per_file < 1:
+        raise ValueError(f"n_docs_per_file is {n_docs_per_file}; give 1 or more")
+    to_stdout = str(output) == STDOUT
+    output = Path(output)
+    directory = format == SPACY and output.suffix != SUFFIX
+    if n_docs_per_file is not None and not directory:
+        what = "--n-docs-per-file asks for several files and the output is one"
+        raise FormatError(output, what, f"leave the option away, or name a directory without {SUFFIX}")
+    if format == SPACY and to_stdout:
+        raise FormatError(
+            output, "a DocBin does not go to standard output", "name a file or another format with --to"
+        )
+    written = Written()
+    settings = dict(settings or {})
+    write_doc = None if format == SPACY else get_writer(format, settings)
+
+    def text(doc: Doc) -> str:
+        assert write_doc is not None
+        return write_doc(doc, written.notes, **settings)
+
+    if to_stdout:
+        _write_text(map(text, docs), sys.stdout.buffer)
+        written.files = 1
+        return written
+    _check_output(output, inputs)
+    try:
+        if directory:
+            with whole_directory(output, suffix=SUFFIX) as made:
+                made.mkdir()
+                size = n_docs_per_file or N_DOCS_PER_FILE
+                written.files = _write_directory(_without_origin(docs), size, made, output)
+            return written
+        with whole_file(output) as part:
+            if write_doc is None:
+                make_doc_bin(_without_origin(docs)).to_disk(part)
+            else:
+                with part.open("wb") as file_:
+                    _write_text(map(text, docs), file_)
+        written.files = 1
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    return written
+
+
+def _check_output(output: Path, inputs: Sequence[Union[str, Path]]) -> None:
+    for path in find_files(inputs):
+        if str(path) != STDIN and output.exists() and (output.samefile(path) or _is_below(path, output)):
+            raise FormatError(output, "is the input itself, or holds it", "choose another output")
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
+
+
+def _unwritable(output: Path, error: OSError) -> FormatError:
+    if error.strerror is None and str(error).startswith(f"{output}: "):  # one of `files`, which says all
+        what, _, mend = str(error).removeprefix(f"{output}: ").partition("; ")
+        return FormatError(output, what, mend)
+    what = f"cannot be written ({error.strerror or error})"
+    return FormatError(output, what, "choose an output that you may write and that has room")
+
+
+def _write_text(texts: Iterable[str], file_: IO[bytes]) -> None:
+    for i, text in enumerate(texts):
+        # A byte order mark at the beginning is dropped when the file is read: one that is text needs another.
+        file_.write(
+            f"{_BYTE_ORDER_MARK}{text}".encode() if not i and text.startswith(_BYTE_ORDER_MARK) else text.encode()
+        )
+    file_.flush()
+
+
+def _without_origin(docs: Iterable[Doc]) -> Iterator[Doc]:
+    for doc in docs:
+        doc.user_data.pop(ORIGIN, None)
+        yield doc
+
+
+def _write_directory(docs: Iterable[Doc], size: int, made: Path, output: Path) -> int:
+    n_files = 0
+    for n_files, batch in enumerate(minibatch(docs, size), start=1):
+        if n_files > MAX_FILES:
+            what = f"would take more than {MAX_FILES:,} files"
+            raise FormatError(output, what, "give a larger --n-docs-per-file")
+        make_doc_bin(batch).to_disk(made / f"{made.name}-{n_files - 1:05}{SUFFIX}")
+    return n_files
