@@ -16,7 +16,9 @@ from spacy.cli.debug_config import debug_config
 from spacy.util import registry
 from thinc.api import Config
 
-from spacy_crf_ner.formats.bio import read_bio
+from spacy_crf_ner.formats.convert import convert
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import read
 from tests.tiny_encoder import save_tiny_bert
 from tests.util import get_pipe
 
@@ -44,9 +46,13 @@ def run(project: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
+def check_labels(project: Path, name: str) -> None:
     nlp = spacy.load(project / "training" / name / "model-best")
     assert get_pipe(nlp, "crf_ner").labels == ("LOC", "ORG", "PER")
+
+
+def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
+    check_labels(project, name)
     for split in ("dev", "test"):
         scores = srsly.read_json(project / "metrics" / name / f"{split}.json")
         assert scores["ents_f"] == pytest.approx(scores["seqeval"]["micro avg"]["f1-score"])
@@ -66,13 +72,57 @@ def test_the_workflow_all_runs_with_two_steps(project: Path) -> None:
 def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(project: Path) -> None:
     """`roberta.cfg` end to end: the production path, from a saved encoder to the rendered page."""
     data = project / "assets" / "sample"
-    texts = ["".join(sentence.tokens) for sentence in read_bio(data / "train.bio")]
+    texts = [doc.text for doc in read([data / "train.bio"], DocMaker(lambda: spacy.blank("zh")))]
     save_tiny_bert(project / "tiny", texts, dropout=0.1)
     on_cpu = "--paths.encoder tiny --system.mixed_precision false --system.gpu_allocator null"
     data.rename(project / "assets" / "real")
     run(project, "msra", ".", "--vars.msra", "assets/real", "--vars.msra_args", f" {on_cpu} {TWO_STEPS}")
     check_outputs(project, "msra", 40)
     assert spacy.load(project / "training" / "msra" / "model-best").pipe_names == ["transformer", "crf_ner"]
+
+
+@pytest.mark.slow
+def test_the_workflow_cluener_runs_without_a_test_set(project: Path) -> None:
+    data = project / "assets" / "cluener"
+    data.mkdir()
+    for part in ("train", "dev"):
+        sample = project / "assets" / "sample" / f"{part}.bio"
+        convert([sample], data / f"{part}.json", lambda: spacy.blank("zh"), to="cluener")
+    run(project, "cluener", ".", "--vars.cluener_args", f" {TWO_STEPS}")
+    check_labels(project, "cluener")
+    scores = srsly.read_json(project / "metrics" / "cluener" / "dev.json")
+    assert scores["counts"]["docs"] == 40
+    assert sorted(path.name for path in (project / "corpus" / "cluener").iterdir()) == ["dev", "train"]
+
+
+@pytest.mark.slow
+def test_the_workflow_weibo_takes_positions_away(project: Path) -> None:
+    data = project / "assets" / "weibo"
+    data.mkdir()
+    for part in ("train", "dev", "test"):
+        text = (project / "assets" / "sample" / f"{part}.bio").read_text(encoding="utf8")
+        text = re.sub(r"^(.) ", r"\g<1>0\t", text, flags=re.MULTILINE)
+        stray = "人0\tO\n民1\tI-LOC\n\n"
+        (data / f"weiboNER_2nd_conll.{part}").write_text(stray + text, encoding="utf8")
+    steps = TWO_STEPS.replace("200", "400")
+    run(project, "weibo", ".", "--vars.weibo_args", f" {steps}")
+    check_outputs(project, "weibo", 41)
+    texts = [doc.text for doc in read([project / "corpus" / "weibo"], DocMaker(lambda: spacy.blank("zh")))]
+    assert texts.count("人民") == 3
+    assert not any("0" in text for text in texts)
+
+
+@pytest.mark.slow
+def test_the_workflow_wnut17_reads_words(project: Path) -> None:
+    data = project / "assets" / "wnut17"
+    data.mkdir()
+    names = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
+    for part, name in names.items():
+        text = (project / "assets" / "sample" / f"{part}.bio").read_text(encoding="utf8")
+        (data / name).write_text(text.replace(" ", "\t").replace("\n\n", "\n\t\n"), encoding="utf8")
+    run(project, "wnut17", ".", "--vars.wnut17_args", f" {TWO_STEPS}")
+    check_outputs(project, "wnut17", 40)
+    assert spacy.load(project / "training" / "wnut17" / "model-best").lang == "en"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").glob("*.cfg")))
