@@ -16,6 +16,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a directory; name a file in it")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path}: is there already and is no regular file; name a file")
     with _scratch(path) as (target, scratch):
         part = scratch / target.name
         yield part
@@ -70,9 +72,12 @@ def _exchange(made: Path, target: Path, previous: Path) -> None:
     previous.mkdir()
     try:
         _move(target, previous, scratch)
-        _move(made, target, scratch)
+        try:
+            _move(made, target, scratch)
+        except BaseException:
+            _move(target, made, scratch)
+            raise
     except BaseException:
-        _move(target, made, scratch)
         _move(previous, target, scratch)
         raise
 

@@ -92,6 +92,9 @@ def _row(line: Line, columns: List[str], first: Line, source: Source, token_colu
     except IndexError:
         what = f"{n_columns} column(s), too few for token_column={token_column} and tag_column={tag_column}"
         raise source.error(what, "name the columns, from 0, with --set", line.number) from None
+    if range(n_columns)[token_column] == range(n_columns)[tag_column]:
+        what = f"{n_columns} column(s), of which token_column={token_column} and tag_column={tag_column} name one"
+        raise source.error(what, "name the columns, from 0, with --set", line.number)
     if not token:
         raise source.error(f"tag {quote(tag)} has no token", "write the token", line.number)
     return Row(token, tag, line.number)

@@ -9,6 +9,7 @@ from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import Sentencizer
 from spacy.tokens import Doc
+from spacy.tokens import Span as SpacySpan
 from spacy.training import Example
 from spacy.util import logger
 
@@ -101,6 +102,7 @@ class AnnotatedCorpus:
         for what, count in (
             *make.counts.notes.items(),
             ("overlapping entities left out", make.counts.overlapping),
+            ("empty texts left out", make.counts.empty),
         ):
             if count:
                 logger.info("%s: %d %s", names, count, what)
@@ -127,4 +129,16 @@ def split_at_sentences(doc: Doc, max_length: int, sentencizer: Optional[Sentenci
     for end, following in zip(ends, [*ends[1:], None]):
         if following is None or following - cuts[-1] > max_length:
             cuts.append(end)
-    return [doc[start:end].as_doc() for start, end in pairwise(cuts)]
+    return [_part(doc, start, end) for start, end in pairwise(cuts)]
+
+
+def _part(doc: Doc, start: int, end: int) -> Doc:
+    """`Span.as_doc`, which loses the spans, and that spaces are unknown."""
+    part = doc[start:end].as_doc()
+    part.has_unknown_spaces = doc.has_unknown_spaces
+    for key, group in doc.spans.items():
+        inside = [span for span in group if start <= span.start and span.end <= end]
+        part.spans[key] = [
+            SpacySpan(part, span.start - start, span.end - start, span.label, span_id=span.id) for span in inside
+        ]
+    return part

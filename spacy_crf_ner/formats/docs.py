@@ -9,7 +9,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 from spacy.util import filter_spans
+from spacy.vocab import Vocab
 
+from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 
@@ -20,8 +22,19 @@ META = "meta"
 RELATIONS = "relations"
 """The key in `Doc.user_data` of the relations between entities: a list of `Relation.as_dict`."""
 
+_SPACELESS = frozenset({"ja", "th", "zh"})
+
 MISSING_WRITTEN = "tokens without annotation, written as no entity"
 """What the writers note where a format cannot say that annotation is missing."""
+
+
+def separator_of(vocab: Vocab) -> str:
+    """What stands between two words of a language: a space, or nothing where it writes none.
+
+    vocab (Vocab): The language's vocabulary.
+    RETURNS (str): What joins the words.
+    """
+    return "" if vocab.lang in _SPACELESS else " "
 
 
 class Origin(NamedTuple):
@@ -112,8 +125,8 @@ class DocMaker:
 
     @property
     def separator(self) -> str:
-        """What stands between two words of the language: a space, or nothing where it writes none."""
-        return " " if self.nlp.vocab.writing_system.get("has_letters", True) else ""
+        """What stands between two words of the language."""
+        return separator_of(self.nlp.vocab)
 
     def from_tokens(
         self,
@@ -249,6 +262,22 @@ class DocMaker:
         counts.longest_characters = max(counts.longest_characters, n_characters)
         counts.longest_tokens = max(counts.longest_tokens, n_tokens)
         counts.entities.update(entity.label_ for entity in doc.ents)
+
+
+def unwritable(doc: Doc, what: str, mend: str) -> FormatError:
+    """An error that a doc cannot be written, which names where the doc was read.
+
+    doc (Doc): The doc.
+    what (str): What is wrong.
+    mend (str): What the user can do about it.
+    RETURNS (FormatError): The error.
+    """
+    origin = doc.user_data.get(ORIGIN)
+    if origin is None:
+        return FormatError("doc", what, mend)
+    if origin.unit == "line":
+        return FormatError(origin.file, what, mend, origin.number)
+    return FormatError(origin.file, f"{origin.unit} {origin.number}: {what}", mend)
 
 
 def _check_text(text: str, limit: int, source: Source, line: int) -> None:

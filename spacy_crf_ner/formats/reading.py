@@ -46,9 +46,10 @@ def read(
             if tell is not None:
                 tell(path, guess)
             name, own = guess.format, {**guess.settings, **settings}
-        before = make.counts.docs
+        n_docs = 0
         for doc in get_reader(name, own)(source, make, **own):
             if len(doc):
+                n_docs += 1
                 yield doc
-        if make.counts.docs == before:
+        if not n_docs:
             raise source.error(f"holds no text in the format {name}", "name another file, or its --format")

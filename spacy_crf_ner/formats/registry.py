@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from typing import Any, Callable, Dict, Iterator, Mapping, Protocol
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Protocol
 
 import catalogue  # type: ignore[import-untyped]
 from spacy.tokens import Doc
@@ -68,16 +68,23 @@ def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
 
 def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in registry:
-        raise ValueError(
-            f"no format {name!r} can be {verb}; choose one of {', '.join(sorted(registry.get_all()))}"
-        )
+        raise ValueError(f"no format {name!r} can be {verb}; choose one of {', '.join(_names(registry))}")
     function = registry.get(name)
     known = keywords(function)
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        return function
     for setting in settings:
         if setting not in known:
             has = f"its settings are {', '.join(known)}" if known else "it has none"
             raise ValueError(f"format {name!r} has no setting {setting!r}; {has}")
     return function
+
+
+def _names(registry: catalogue.Registry) -> List[str]:
+    """Not `get_all`, which imports all: one package that is broken would hide the others."""
+    points = {point.name for point in registry._get_entry_points()}
+    depth = len(registry.namespace)
+    return sorted(points | {key[-1] for key in catalogue.REGISTRY if key[:depth] == registry.namespace})
 
 
 def keywords(function: Callable[..., Any]) -> Dict[str, inspect.Parameter]:

@@ -54,7 +54,7 @@ def sentences(
         tags = [row.tag for row in sentence]
         for i, row in enumerate(sentence):
             if row.tag:
-                _check_tag(row, scheme, source)
+                _check_tag(row, scheme, source, sentence)
             else:
                 what = f"token {quote(row.token)} has an empty tag"
                 complain(i, what, f"write {OUTSIDE} or the missing tag", EMPTY_TAG)
@@ -96,20 +96,20 @@ def _gathered(rows: Rows) -> Iterator[List[Row]]:
         yield sentence
 
 
-def _check_tag(row: Row, scheme: Scheme, source: Source) -> None:
+def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) -> None:
     try:
         scheme.split(row.tag)
     except ValueError as error:
         mend = f"write {OUTSIDE}, or {_listed(scheme.prefixes)} before an entity type, or name another --format"
         try:
-            scheme.split(row.token)
+            first = [scheme.split(row.token) for row in sentence]
         except ValueError:
-            pass
-        else:
-            if row.token != OUTSIDE:
-                mend = (
-                    "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
-                )
+            first = []
+        if any(label for _, label in first):
+            mend = (
+                "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
+                f" --set scheme={scheme.name}"
+            )
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
 
 

@@ -1,7 +1,9 @@
 """A look at the beginning of a file, to tell its format."""
 
 import json
+import re
 from collections import Counter
+from itertools import pairwise
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
@@ -11,7 +13,7 @@ from spacy_crf_ner.formats.tagged import position_end
 from spacy_crf_ner.labels import OUTSIDE
 
 _BYTE_ORDER_MARK = "\ufeff"
-_ZLIB = b"\x78"
+_ZLIB = b"\x78\x9c"
 MAX_LINES = 2000
 """How many lines of columns are looked at."""
 
@@ -42,14 +44,14 @@ def sniff(source: Source) -> Guess:
     RAISES (FormatError): It is of none of the formats that come with this package.
     """
     head = source.head()
-    if head.startswith(_ZLIB) and b"\n" not in head[:2]:
+    if head.startswith(_ZLIB):  # no text in UTF-8 begins so
         return Guess("spacy", {}, "the bytes of a DocBin")
     # A head that is full may end inside a line; one that is not UTF-8 is told when it is read.
     whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
     text = whole.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
     if not text.strip():
         raise source.error("holds no text", "give a file with annotated sentences", 1)
-    guess = _as_json(text) or _as_tags(text)
+    guess = _as_json(head.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)) or _as_tags(text)
     if guess is None:
         raise source.error("the first lines are of no format that can be told", "name it with --format", 1)
     return guess
@@ -63,16 +65,18 @@ def _as_json(text: str) -> Optional[Guess]:
         return None
     try:
         record, _ = json.JSONDecoder().raw_decode(start)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         record = None
     # A record that the head does not hold whole is told by the keys that stand in it.
-    if record is not None and isinstance(record.get("label"), dict):
+    if isinstance(record["label"], dict) if record and "label" in record else _LABEL_OBJECT.search(start):
         return Guess("cluener", {}, "a label that is an object, in the first record")
     for name, keys in _JSON_KEYS:
         if all(key in record if record is not None else f'"{key}"' in start for key in keys):
             return Guess(name, {}, f"{' and '.join(keys)} in the first record")
     return None
 
+
+_LABEL_OBJECT = re.compile(r'"label"\s*:\s*\{')
 
 _JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
     ("spert", ("tokens", "entities")),
@@ -91,6 +95,9 @@ _JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
 def _as_tags(text: str) -> Optional[Guess]:
     # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
     lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    # What `conll` alone reads past.
+    if any(line.startswith(DOCSTART) or _is_comment(line, before) for before, line in pairwise(["", *lines])):
+        return _as_conll(lines)
     sentences = _in_two_columns(lines)
     found = _scheme([[row[1] for row in sentence] for sentence in sentences])
     if found is not None:
@@ -99,6 +106,12 @@ def _as_tags(text: str) -> Optional[Guess]:
             return Guess(scheme, {"positions": True}, f"{why}, tokens that end in their position in the word")
         return Guess(scheme, {}, why)
     return _as_conll(lines)
+
+
+def _is_comment(line: str, before: str) -> bool:
+    return (
+        line.startswith("#") and len(split_columns(line)) != 2 and (not before.strip() or before.startswith("#"))
+    )
 
 
 def _in_two_columns(lines: Sequence[str]) -> Sentences:
@@ -124,7 +137,7 @@ def _as_conll(lines: Sequence[str]) -> Optional[Guess]:
     for line in lines:
         columns = split_columns(line)
         if line.startswith(DOCSTART) or not any(columns):
-            why = f", {DOCSTART} lines" if columns else why
+            why = f", {DOCSTART} lines" if any(columns) else why
             sentences.append([])
         elif sentences[-1] or not line.startswith("#"):
             sentences[-1].append(columns)

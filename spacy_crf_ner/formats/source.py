@@ -6,7 +6,9 @@ import lzma
 import sys
 import zlib
 from contextlib import contextmanager
+from errno import EAGAIN
 from functools import partial
+from os import strerror
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Union, cast
 
@@ -157,6 +159,8 @@ class _Filling(io.RawIOBase):
         n_read = 0
         while n_read < len(view):
             more = self._raw.readinto(view[n_read:])  # type: ignore[attr-defined]
+            if more is None:  # a pipe that does not wait
+                raise BlockingIOError(EAGAIN, strerror(EAGAIN))
             if not more:
                 break
             n_read += more
@@ -165,7 +169,7 @@ class _Filling(io.RawIOBase):
         return n_read
 
     def close(self) -> None:
-        if not self.closed and self._raw is not sys.stdin.buffer:
+        if not self.closed and self._raw is not getattr(sys.stdin, "buffer", None):
             self._raw.close()
         super().close()
 

@@ -7,14 +7,14 @@ from typing import Iterator, List, NamedTuple, Protocol
 from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker
-from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, RELATIONS, DocMaker, separator_of, unwritable
 from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences, strict_rows
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 
 OUT_OF_ORDER = "positions out of order"
+_MEND = "tags cannot say it: write jsonl or cluener, which hold any text"
 SPACING = "docs with spacing that tags cannot hold"
 
 
@@ -49,6 +49,9 @@ def make_reader(scheme: Scheme) -> TaggedReader:
     """
 
     def read(source: Source, make: DocMaker, *, repair: bool = False, positions: bool = False) -> Iterator[Doc]:
+        for name, value in (("repair", repair), ("positions", positions)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; give true or false")
         rows = strict_rows(source)
         if positions:
             rows = without_positions(rows, source, make)
@@ -90,7 +93,7 @@ def position_end(token: str, previous: int) -> str:
     previous (int): The position of the token before.
     """
     for end in (str(previous + 1), "0", token[-1:]):
-        if end.isdecimal() and token.endswith(end) and token != end:
+        if end.isascii() and end.isdecimal() and token.endswith(end) and token != end:
             return end
     return ""
 
@@ -107,7 +110,7 @@ def make_writer(scheme: Scheme) -> TaggedWriter:
     def write(doc: Doc, notes: "Counter[str]") -> str:
         words = _words(doc)
         spans = [_covered(entity, words, doc) for entity in doc.ents]
-        if _separator(doc).join(word.text for word in words) != doc.text:
+        if separator_of(doc.vocab).join(word.text for word in words) != doc.text:
             notes[SPACING] += 1
         if missing := sum(token.ent_iob == 0 for token in doc):
             notes[MISSING_WRITTEN] += missing
@@ -119,14 +122,10 @@ def make_writer(scheme: Scheme) -> TaggedWriter:
     return write
 
 
-def _separator(doc: Doc) -> str:
-    return " " if doc.vocab.writing_system.get("has_letters", True) else ""
-
-
 def _words(doc: Doc) -> List[Word]:
     """What becomes a line each."""
     words: List[Word] = []
-    if _separator(doc):
+    if separator_of(doc.vocab):
         words = [Word(token.text, token.idx) for token in doc if not token.is_space]
     else:
         for token in doc:
@@ -139,7 +138,7 @@ def _words(doc: Doc) -> List[Word]:
     for word in words:
         inner_space = " " in word.text and not word.text.isspace()
         if inner_space or "\t" in word.text or "\n" in word.text:
-            raise _unwritable(doc, f"token {quote(word.text)} cannot stand in a line of its own")
+            raise unwritable(doc, f"token {quote(word.text)} cannot stand in a line of its own", _MEND)
     return words
 
 
@@ -148,16 +147,10 @@ def _covered(entity: SpacySpan, words: List[Word], doc: Doc) -> Span:
     starts = [word.start for word in words]
     start, end = bisect_left(starts, entity.start_char), bisect_left(starts, entity.end_char)
     if start == end:
-        raise _unwritable(doc, f"entity {quote(entity.text)} is white space alone")
+        raise unwritable(doc, f"entity {quote(entity.text)} is white space alone", _MEND)
     if any(map(str.isspace, entity.label_)):
-        raise _unwritable(doc, f"entity type {entity.label_!r} holds white space")
+        raise unwritable(doc, f"entity type {entity.label_!r} holds white space", _MEND)
     return start, end, entity.label_
-
-
-def _unwritable(doc: Doc, what: str) -> FormatError:
-    origin = doc.user_data.get(ORIGIN)
-    place, line = (origin.file, origin.number if origin.unit == "line" else None) if origin else ("doc", None)
-    return FormatError(place, f"{what} in a file of tags", "write jsonl or cluener, which hold any text", line)
 
 
 read_bio = make_reader(SCHEMES["bio"])

@@ -6,6 +6,7 @@ import pytest
 import spacy
 from hypothesis import example, given
 from hypothesis import strategies as st
+from spacy.attrs import LANG
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -216,3 +217,13 @@ def test_the_pipeline_is_renewed() -> None:
     maker_ = DocMaker(lambda: spacy.blank("zh"), renew_every=2)
     vocabs = [maker_.from_text("中", [], SOURCE, 1).vocab for _ in range(5)]
     assert [vocabs[i] is vocabs[i + 1] for i in range(4)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("lang", "text"), [("ko", "서울 시 에"), ("th", "ไปกรุงเทพ"), ("xx", "a b c")])
+def test_words_are_joined_as_the_language_writes(lang: str, text: str) -> None:
+    """spaCy says of Korean that it has no letters, as of Chinese; but it writes spaces."""
+    nlp = spacy.blank("xx")
+    nlp.vocab.lex_attr_getters[LANG] = lambda _: lang  # type: ignore[attr-defined]
+    tokens = text.split() if " " in text else ["ไป", "กรุงเทพ"]
+    doc = DocMaker(lambda: nlp).from_tokens(tokens, [(0, 1, "LOC")], SOURCE, 1)
+    assert doc.text == text

@@ -221,6 +221,11 @@ def test_positions_are_told(tmp_path: Path) -> None:
     assert found_in(path).texts == ["科技全", "10"]
 
 
+def test_positions_are_told_though_a_few_are_out_of_order(tmp_path: Path) -> None:
+    assert guess(tmp_path, "科0\tO\n技1\tO\n" * 20 + "全3\tO\n方0\tO\n").settings == {"positions": True}
+    assert guess(tmp_path, "科0\tO\n技2\tO\n全1\tO\n" * 20).settings == {}
+
+
 @pytest.mark.parametrize("rows", ["中0\n国2", "中0\n国0", "中0\n国", "1\n2", "0\n1", "a1\nb2", "COVID19\nSARS2"])
 def test_digits_that_are_no_positions_stay(tmp_path: Path, rows: str) -> None:
     content = "".join(f"{token}\tO\n" for token in rows.split("\n"))

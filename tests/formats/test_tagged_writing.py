@@ -134,7 +134,7 @@ def test_spacing_that_words_alone_do_not_keep_is_noted(text: str, noted: int) ->
 def refused(doc: Doc) -> str:
     with pytest.raises(FormatError) as caught:
         write_bio(doc, Counter())
-    assert caught.value.mend == "write jsonl or cluener, which hold any text"
+    assert caught.value.mend == "tags cannot say it: write jsonl or cluener, which hold any text"
     return str(caught.value)
 
 
@@ -163,12 +163,12 @@ def test_entity_of_white_space_alone_is_refused_where_words_alone_are_written() 
 def test_type_with_white_space_is_refused(label: str) -> None:
     doc = BLANK["zh"].make_doc("中")
     doc.set_ents([Span(doc, 0, 1, label=label)])
-    assert f"entity type {label!r} holds white space in a file of tags" in refused(doc)
+    assert f"entity type {label!r} holds white space; tags cannot say it" in refused(doc)
 
 
 @pytest.mark.parametrize(
     ("origin", "place"),
-    [(Origin("in.json", 7), "in.json:7: "), (Origin("in.spacy", 7, "doc"), "in.spacy: "), (None, "doc: ")],
+    [(Origin("in.json", 7), "in.json:7: "), (Origin("in.spacy", 7, "doc"), "in.spacy: doc 7: "), (None, "doc: ")],
 )
 def test_doc_that_cannot_be_written_is_named_by_its_origin(origin: Optional[Origin], place: str) -> None:
     doc = BLANK["zh"].make_doc("a\nb")
