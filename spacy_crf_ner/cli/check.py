@@ -1,100 +1,115 @@
 """`python -m spacy crf check`: in place of `spacy debug data`, which looks for a factory called `ner`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional, Sequence
 
-from spacy import util
+import srsly
+from spacy.cli._util import import_code
 from typer import Argument, Exit, Option, echo
 from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._check_page import CheckPage, print_errors
 from spacy_crf_ner.cli._errors import one_line_errors
-from spacy_crf_ner.evaluation.corpus_check import (
-    TRAIN,
-    Findings,
-    SplitStats,
-    all_types,
-    find_problems,
-    split_stats,
+from spacy_crf_ner.cli._reading import (
+    CodeOption,
+    FormatOption,
+    LangOption,
+    RepairOption,
+    SetOption,
+    blank,
+    parse_settings,
+    teller,
 )
-from spacy_crf_ner.evaluation.files import read_docs
+from spacy_crf_ner.evaluation.corpus_check import CorpusCheck, CorpusReport
+from spacy_crf_ner.evaluation.finding import Severity, parse_fail_on
+from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary, VectorsVocabulary
+from spacy_crf_ner.files import whole_file
+from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.reading import AUTO, read
+from spacy_crf_ner.formats.source import find_files
+
+DEFAULT_WINDOW = 128
+"""That of this package's models, in tokens or word-pieces."""
+STDOUT = "-"
+_RENEW_EVERY = 5000
 
 
 @app.command("check")
 def check_cli(
-    train: Annotated[Path, Argument(help="Training docs: a .spacy file or a directory of them")],
-    dev: Annotated[Path, Argument(help="Dev docs")],
-    test: Annotated[Optional[Path], Argument(help="Test docs")] = None,
-    lang: Annotated[str, Option("--lang", "-l", help="Language of the docs' vocabulary")] = "zh",
+    train: Annotated[Path, Argument(help="Training data: a file or a folder, of any format; - is standard input")],
+    dev: Annotated[Optional[Path], Argument(help="Dev data")] = None,
+    test: Annotated[Optional[Path], Argument(help="Test data")] = None,
+    format: FormatOption = AUTO,
+    lang: LangOption = "zh",
+    repair: RepairOption = False,
+    settings: SetOption = None,
+    code: CodeOption = None,
+    window: Annotated[
+        int,
+        Option(
+            "--window", "-w", min=1, help="What the model sees at a time: word-pieces with --encoder, else tokens"
+        ),
+    ] = DEFAULT_WINDOW,
+    encoder: Annotated[
+        Optional[str],
+        Option("--encoder", "-e", help="The encoder that will be trained: a name on the hub, or a folder"),
+    ] = None,
+    vectors: Annotated[
+        Optional[Path], Option("--vectors", "-v", help="The vectors of the pipeline, from `spacy init vectors`")
+    ] = None,
+    json: Annotated[
+        Optional[Path], Option("--json", "-j", help="File for all numbers and findings; - is standard output")
+    ] = None,
+    fail_on: Annotated[
+        str, Option("--fail-on", metavar="WHAT", help="Exit with 1 on: error, warning, none, or CODE[,CODE...]")
+    ] = Severity.ERROR.value,
+    verbose: Annotated[bool, Option("--verbose", "-V", help="Show more examples")] = False,
 ) -> None:
-    """Count what the data splits hold, and say what in them will hurt.
+    """Say what the data holds, what in it will hurt, and what to do about it.
 
-    Exit status 1 if a split cannot be read or is useless as it is.
+    Exit status 1 if a file cannot be read, or if there is a finding that --fail-on names.
     """
-    paths = {TRAIN: train, "dev": dev, "test": test}
+    given = {"train": train, "dev": dev, "test": test}
+    paths = {name: path for name, path in given.items() if path is not None}
     with one_line_errors():
-        try:
-            vocab = util.get_lang_class(lang)().vocab
-        except ImportError as error:
-            raise ValueError(f"--lang {lang}: {error}") from error
-        splits = [split_stats(name, read_docs(path, vocab)) for name, path in paths.items() if path is not None]
-    msg = Printer()
-    _print_stats(msg, splits)
-    _print_unseen(msg, splits)
-    _report(msg, find_problems(splits))
-
-
-def _print_stats(msg: Printer, splits: Sequence[SplitStats]) -> None:
-    """Print what each split holds, a column a split."""
-    types = all_types(splits)
-    rows = [
-        ("Docs", *(split.docs for split in splits)),
-        ("Docs without entity", *(split.docs_without_entity for split in splits)),
-        ("Empty docs", *(split.empty_docs for split in splits)),
-        ("Longest doc (tokens)", *(split.longest for split in splits)),
-        ("Tokens", *(split.tokens for split in splits)),
-        ("Tokens without annotation", *(split.missing_tokens for split in splits)),
-        ("Entities", *(split.entities for split in splits)),
-        ("Adjacent entities", *(split.adjacent for split in splits)),
-        ("Whitespace at entity edge", *(split.whitespace_edges for split in splits)),
-    ]
-    settings = {"header": ("", *(split.name for split in splits)), "divider": True}
-    aligns = ("l", *("r" for _ in splits))
-    msg.table(rows, title="Data", aligns=aligns, **settings)
-    if types:
-        per_type = [(label, *(split.types[label] for split in splits)) for label in types]
-        msg.table(per_type, title="Entities per type", aligns=aligns, **settings)
-
-
-def _print_unseen(msg: Printer, splits: Sequence[SplitStats]) -> None:
-    """Print which share of the held-out mentions the training data never shows."""
-    train, *held_out = splits
-    for split in held_out:
-        if not split.entities:
-            continue
-        unseen = split.unseen(train)
-        counts = [(label, split.types[label], n) for label, n in unseen.items()]
-        counts.append(("all", split.entities, sum(unseen.values())))
-        msg.table(
-            [(label, total, n, f"{100 * n / total:.1f}") for label, total, n in counts],
-            title=f"Mentions of {split.name} never seen in train",
-            header=("", "mentions", "unseen", "%"),
-            aligns=("l", "r", "r", "r"),
-            divider=True,
+        failing = parse_fail_on(fail_on)
+        find_files(list(paths.values()))  # what is not there is told before anything is read
+        import_code(code)
+        parsed, tell = parse_settings(settings, repair), teller()
+        check = CorpusCheck(
+            window,
+            encoder=EncoderVocabulary(encoder) if encoder else None,
+            vectors=VectorsVocabulary(vectors) if vectors else None,
         )
-
-
-def _report(msg: Printer, findings: Findings) -> None:
-    """Print warnings to stdout and errors to stderr.
-
-    RAISES (Exit): There are errors.
-    """
-    msg.divider("Findings")
-    for warning in findings.warnings:
-        msg.warn(warning)
-    for error in findings.errors:
-        echo(error, err=True)
-    if findings.errors:
+        for name, path in paths.items():
+            make = DocMaker(lambda: blank(lang), renew_every=_RENEW_EVERY)
+            check.add(name, read([path], make, format=format, settings=parsed, tell=tell), make)
+        report = check.report()
+        _write(report, list(paths.values()), json, verbose)
+    found = {finding.code: True for finding in report.findings if finding.code in failing}
+    if found:
+        echo(f"--fail-on {fail_on}: {', '.join(found)}", err=True)
         raise Exit(1)
-    if not findings.warnings:
-        msg.good("Nothing to mend")
+
+
+def _write(report: CorpusReport, paths: Sequence[Path], json: Optional[Path], verbose: bool) -> None:
+    """Print the report, or write it, or both."""
+    if json is not None and str(json) == STDOUT:
+        echo(srsly.json_dumps(report.to_json(), indent=2))
+        print_errors(report.findings)
+        return
+    msg = Printer()
+    CheckPage(msg, report, root=_root(paths), verbose=verbose).print()
+    if json is not None:
+        with whole_file(json) as part:
+            srsly.write_json(part, report.to_json())
+        msg.good(f"Saved all numbers and findings to {json}")
+
+
+def _root(paths: Sequence[Path]) -> str:
+    """The folder, with the slash at its end, that all paths are in; "" for none."""
+    parents = {path.parent for path in paths}
+    parent = parents.pop()
+    return "" if parents or parent == Path() else f"{parent}{os.sep}"

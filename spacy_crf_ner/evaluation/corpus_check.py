@@ -1,170 +1,137 @@
-"""What is in the training, dev and test data, and what in it will hurt."""
+"""Reads a corpus once, split by split, and says what it holds and what in it will hurt."""
 
+from array import array
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
-from spacy.cli.debug_data import NEW_LABEL_THRESHOLD
 from spacy.tokens import Doc
+from spacy.util import minibatch
 
-TRAIN = "train"
+from spacy_crf_ner.evaluation.corpus_findings import find_problems
+from spacy_crf_ner.evaluation.corpus_stats import SplitStats
+from spacy_crf_ner.evaluation.corpus_texts import TextIndex, prefixes
+from spacy_crf_ner.evaluation.finding import Finding, Severity
+from spacy_crf_ner.evaluation.surface_forms import Ambiguity, SurfaceForms
+from spacy_crf_ner.evaluation.vocabulary_check import (
+    Coverage,
+    EncoderVocabulary,
+    VectorsVocabulary,
+    Vocabulary,
+    cover,
+)
+from spacy_crf_ner.formats.docs import DocMaker
 
-Mention = Tuple[str, str]
-"""(text, entity type)."""
-
-
-@dataclass
-class SplitStats:
-    """What one split holds.
-
-    name (str): "train", "dev" or "test".
-    docs, empty_docs, tokens, longest (int): Docs, docs without a token, tokens, tokens of the longest doc.
-    docs_without_entity (int): Docs that have tokens and no entity.
-    missing_tokens (int): Tokens of unknown annotation.
-    whitespace_edges (int): Entities that begin or end in whitespace.
-    adjacent (int): Entities that begin where another ends.
-    types (Counter[str]): Entities per type.
-    mentions (Counter[Mention]): Entities per text and type.
-    texts (Counter[str]): Docs per text.
-    """
-
-    name: str
-    docs: int = 0
-    empty_docs: int = 0
-    tokens: int = 0
-    longest: int = 0
-    docs_without_entity: int = 0
-    missing_tokens: int = 0
-    whitespace_edges: int = 0
-    adjacent: int = 0
-    types: "Counter[str]" = field(default_factory=Counter)
-    mentions: "Counter[Mention]" = field(default_factory=Counter)
-    texts: "Counter[str]" = field(default_factory=Counter)
-
-    @property
-    def entities(self) -> int:
-        """Entities of all types."""
-        return sum(self.types.values())
-
-    def unseen(self, train: "SplitStats") -> Dict[str, int]:
-        """Mentions per type whose text never bears that type in the training data.
-
-        train (SplitStats): The training data.
-        RETURNS (Dict[str, int]): A count for every type of this split.
-        """
-        unseen = dict.fromkeys(sorted(self.types), 0)
-        for (text, label), count in self.mentions.items():
-            if (text, label) not in train.mentions:
-                unseen[label] += count
-        return unseen
-
-    def overlap(self, other: "SplitStats") -> int:
-        """Docs of this split whose text is also the text of a doc of another."""
-        return sum(count for text, count in self.texts.items() if text in other.texts)
+SCHEMA = "spacy-crf-ner.check.v1"
+TOP = 30
+"""How many of the most ambiguous forms are named."""
+_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What is wrong, a sentence each that ends in what to do.
+class CorpusReport:
+    """What a corpus holds, and what was found in it.
 
-    errors (List[str]): Training or evaluation on this data means nothing.
-    warnings (List[str]): It will cost accuracy, or flatter it.
+    splits (List[SplitStats]): The training data first.
+    window (int): How much a model sees at a time.
+    texts (TextIndex): The texts that stand there more than once.
+    ambiguity (Optional[Ambiguity]): Of the training data; None if it has no entities.
+    coverages (List[Coverage]): What each vocabulary does not know of each split.
+    findings (List[Finding]): The worst first.
     """
 
-    errors: List[str]
-    warnings: List[str]
+    splits: List[SplitStats]
+    window: int
+    texts: TextIndex
+    ambiguity: Optional[Ambiguity]
+    coverages: List[Coverage]
+    findings: List[Finding]
+
+    def to_json(self) -> Dict[str, Any]:
+        """All of it, for a JSON file."""
+        train, names = self.splits[0], [split.name for split in self.splits]
+        groups = [(name,) for name in names] + prefixes(names)[1:]
+        levels = Counter(finding.severity for finding in self.findings)
+        return {
+            "schema": SCHEMA,
+            "window": self.window,
+            "splits": {split.name: split.to_json(train, self.window) for split in self.splits},
+            "duplicates": {name: self.texts.duplicates[name].count for name in names},
+            "leaks": {
+                f"{name} in {other}": self.texts.leaks[name, other].count
+                for i, name in enumerate(names)
+                for other in names[:i]
+            },
+            "contradictions": {"+".join(group): self.texts.contradictions(group).count for group in groups},
+            "ambiguity": self.ambiguity and self.ambiguity.to_json(),
+            "vocabularies": [coverage.to_json() for coverage in self.coverages],
+            "summary": {severity.value: levels[severity] for severity in Severity},
+            "findings": [finding.to_json() for finding in self.findings],
+        }
 
 
-def split_stats(name: str, docs: Iterable[Doc]) -> SplitStats:
-    """Count what a split holds.
+class CorpusCheck:
+    """Checks a corpus: `add` the splits, the training data first, then `report`.
 
-    name (str): The split's name, for messages.
-    docs (Iterable[Doc]): Gold docs, empty ones included.
-    RETURNS (SplitStats): The counts.
+    window (int): How much the model sees at a time: word-pieces if there is an encoder, else tokens.
+    encoder (Optional[EncoderVocabulary]): The encoder that will be trained.
+    vectors (Optional[VectorsVocabulary]): The vectors that the pipeline will have.
     """
-    stats = SplitStats(name)
-    for doc in docs:
-        stats.docs += 1
-        if not len(doc):
-            stats.empty_docs += 1
-            continue
-        stats.tokens += len(doc)
-        stats.longest = max(stats.longest, len(doc))
-        stats.missing_tokens += sum(token.ent_iob == 0 for token in doc)
-        stats.docs_without_entity += not doc.ents
-        stats.texts[doc.text] += 1
-        ends = {ent.end for ent in doc.ents}
-        for ent in doc.ents:
-            stats.types[ent.label_] += 1
-            stats.mentions[ent.text, ent.label_] += 1
-            stats.whitespace_edges += ent.text != ent.text.strip()
-            stats.adjacent += ent.start in ends
-    return stats
+
+    def __init__(
+        self,
+        window: int,
+        *,
+        encoder: Optional[EncoderVocabulary] = None,
+        vectors: Optional[VectorsVocabulary] = None,
+    ) -> None:
+        self.window = window
+        self.encoder = encoder
+        self.vectors = vectors
+        self._splits: List[SplitStats] = []
+        self._texts = TextIndex()
+        self._forms = SurfaceForms()
+
+    def add(self, name: str, docs: Iterable[Doc], make: DocMaker) -> SplitStats:
+        """Read a split.
+
+        name (str): Its name, for messages.
+        docs (Iterable[Doc]): Its docs; none is kept.
+        make (DocMaker): What makes them, for this split alone.
+        RETURNS (SplitStats): The counts.
+        """
+        stats = SplitStats(name, pieces=array("L") if self.encoder else None)
+        is_train = not self._splits
+        self._splits.append(stats)
+        for batch in minibatch(docs, _BATCH):
+            for doc in batch:
+                stats.add(doc, make.nlp.tokenizer)
+                if len(doc):
+                    self._texts.add(name, doc)
+                    if is_train:
+                        self._forms.add(doc)
+            if self.encoder is not None and stats.pieces is not None:
+                stats.pieces.extend(self.encoder.lengths([doc.text for doc in batch if len(doc)]))
+        counts = make.counts
+        # A reader counts the docs without a token and does not hand them on.
+        stats.empty_docs = counts.empty + counts.docs - stats.docs
+        stats.overlapping, stats.duplicates = counts.overlapping, counts.duplicates
+        stats.notes = +counts.notes
+        return stats
+
+    def report(self) -> CorpusReport:
+        """Judge what was read. This can be done once.
+
+        RETURNS (CorpusReport): The counts and the findings.
+        """
+        ambiguity = self._forms.count(TOP) if self._splits[0].entities else None
+        coverages = [*_cover(self.encoder, self._splits), *_cover(self.vectors, self._splits)]
+        findings = find_problems(self._splits, self._texts, ambiguity, coverages, self.window)
+        return CorpusReport(self._splits, self.window, self._texts, ambiguity, coverages, findings)
 
 
-def find_problems(splits: Sequence[SplitStats]) -> Findings:
-    """Judge the splits.
-
-    splits (Sequence[SplitStats]): The training data first, then dev and, if there is one, test.
-    RETURNS (Findings): Errors and warnings.
-    """
-    train, *held_out = splits
-    errors: List[str] = []
-    warnings: List[str] = []
-    for split in splits:
-        if split.docs == split.empty_docs:
-            errors.append(f"{split.name} has no docs; check the conversion that wrote it")
-        elif not split.entities:
-            errors.append(f"{split.name} has no entities; check the conversion that wrote it")
-    for split in held_out:
-        absent = sorted(set(split.types) - set(train.types))
-        if absent and train.entities:
-            errors.append(
-                f"{split.name} has types that train lacks: {_counted(split, absent)}; "
-                "no model can predict them: add training examples, or rename or remove them"
-            )
-    for i, split in enumerate(splits):
-        for other in splits[:i]:
-            if n := split.overlap(other):
-                warnings.append(
-                    f"{n} docs of {split.name} have a text that {other.name} has too; "
-                    f"remove them from one of the two, or the scores on {split.name} flatter"
-                )
-    rare = sorted(label for label, count in train.types.items() if count < NEW_LABEL_THRESHOLD)
-    if rare:
-        warnings.append(
-            f"fewer than {NEW_LABEL_THRESHOLD} training examples of {_counted(train, rare)}; "
-            "annotate more, or merge them into another type"
-        )
-    for split in splits:
-        warnings.extend(_warn_split(split))
-    return Findings(errors, warnings)
-
-
-def _warn_split(split: SplitStats) -> List[str]:
-    """The warnings that concern one split alone."""
-    warnings = []
-    if split.whitespace_edges:
-        warnings.append(
-            f"{split.whitespace_edges} entities of {split.name} begin or end in whitespace; trim their offsets"
-        )
-    if split.missing_tokens:
-        warnings.append(
-            f"{split.missing_tokens} tokens of {split.name} have no annotation (not even O); "
-            "annotate them unless the annotation is meant to be partial"
-        )
-    if split.empty_docs and split.empty_docs < split.docs:
-        warnings.append(f"{split.empty_docs} docs of {split.name} are empty and will be skipped; remove them")
-    return warnings
-
-
-def _counted(split: SplitStats, types: Iterable[str]) -> str:
-    return ", ".join(f"{label} ({split.types[label]})" for label in types)
-
-
-def all_types(splits: Iterable[SplitStats]) -> List[str]:
-    """The entity types of all splits, sorted."""
-    types: Set[str] = set()
-    for split in splits:
-        types.update(split.types)
-    return sorted(types)
+def _cover(vocabulary: Optional[Vocabulary], splits: Sequence[SplitStats]) -> List[Coverage]:
+    if vocabulary is None:
+        return []
+    units = "letters" if vocabulary.unit == "characters" else "words"
+    return [cover(vocabulary, split.name, getattr(split, units)) for split in splits if split.docs]
