@@ -1,6 +1,15 @@
 """`python -m spacy crf COMMAND`: one module a command. Importing this package registers them all."""
 
-from spacy_crf_ner.cli import calibrate, check, convert, evaluate, init_config, merge_lora, render  # noqa: F401
+from spacy_crf_ner.cli import (  # noqa: F401
+    calibrate,
+    check,
+    convert,
+    evaluate,
+    init_config,
+    merge_lora,
+    render,
+    split,
+)
 from spacy_crf_ner.cli._app import app
 
 __all__ = ["app"]

@@ -6,7 +6,7 @@ import srsly
 from spacy.attrs import DEP, ENT_ID, ENT_KB_ID, ENT_TYPE, LEMMA, MORPH, NORM, ORTH, TAG
 from spacy.tokens import Doc, DocBin, Token
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
 from spacy_crf_ner.formats.source import Source
 
 
@@ -31,12 +31,13 @@ def read_spacy(source: Source, make: DocMaker) -> Iterator[Doc]:
 def make_doc_bin(docs: Iterable[Doc]) -> DocBin:
     """Put docs into a DocBin, with all that can be saved in one.
 
-    docs (Iterable[Doc]): The docs.
+    docs (Iterable[Doc]): The docs. Where they were read is taken from their user data, and not saved.
     RETURNS (DocBin): The DocBin.
     """
     doc_bin = DocBin()
     seen: Set[Tuple[int, ...]] = set()
     for doc in docs:
+        doc.user_data.pop(ORIGIN, None)
         if doc.user_data and not doc_bin.store_user_data:
             # For every doc or for none. Where there is none to store, a third of the time is saved.
             doc_bin.store_user_data = True

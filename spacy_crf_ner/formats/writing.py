@@ -4,14 +4,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Iterable, Iterator, Mapping, Optional, Sequence, Union
+from typing import IO, Any, Iterable, Mapping, Optional, Sequence, Union
 
 from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from spacy_crf_ner.files import whole_directory, whole_file
 from spacy_crf_ner.formats.docbin import make_doc_bin
-from spacy_crf_ner.formats.docs import ORIGIN
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_writer
 from spacy_crf_ner.formats.source import STDIN, find_files
@@ -91,11 +90,11 @@ def write(
             with whole_directory(output, suffix=SUFFIX) as made:
                 made.mkdir()
                 size = n_docs_per_file or N_DOCS_PER_FILE
-                written.files = _write_directory(_without_origin(docs), size, made, output)
+                written.files = _write_directory(docs, size, made, output)
             return written
         with whole_file(output) as part:
             if write_doc is None:
-                make_doc_bin(_without_origin(docs)).to_disk(part)
+                make_doc_bin(docs).to_disk(part)
             else:
                 with part.open("wb") as file_:
                     _write_text(map(text, docs), file_)
@@ -130,12 +129,6 @@ def _write_text(texts: Iterable[str], file_: IO[bytes]) -> None:
             f"{_BYTE_ORDER_MARK}{text}".encode() if not i and text.startswith(_BYTE_ORDER_MARK) else text.encode()
         )
     file_.flush()
-
-
-def _without_origin(docs: Iterable[Doc]) -> Iterator[Doc]:
-    for doc in docs:
-        doc.user_data.pop(ORIGIN, None)
-        yield doc
 
 
 def _write_directory(docs: Iterable[Doc], size: int, made: Path, output: Path) -> int:

@@ -7,7 +7,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_crf_ner.formats.docbin import read_spacy
+from spacy_crf_ner.formats.docbin import make_doc_bin, read_spacy
 from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, DocMaker, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
@@ -92,3 +92,36 @@ def test_what_is_no_docbin_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_docbin_that_is_cut_off_is_told_by_its_beginning(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="not a DocBin"):
         found_in(put(tmp_path, DocBin(docs=[full_doc()]).to_bytes()[:-9]))
+
+
+def test_a_doc_bin_holds_all_annotation_and_not_where_it_was_read() -> None:
+    nlp = spacy.blank("zh")
+    docs = []
+    for i in range(6):
+        doc = nlp.make_doc(f"甲乙丙丁{i}")
+        doc.set_ents([Span(doc, 0, 2, "A", kb_id="Q1")], missing=[Span(doc, 4, 5)], default="outside")
+        doc.spans["all"] = [Span(doc, 0, 2, "A"), Span(doc, 1, 4, "B")]
+        doc.user_data.update({ORIGIN: Origin("x", i), META: {"id": i}, RELATIONS: [{"label": "r"}]})
+        doc.cats = {"news": 0.5}
+        for token in doc:
+            token.tag_, token.lemma_, token.pos_ = "NN", f"l{token.i}", "NOUN"
+            token.is_sent_start = token.i in (0, 3)
+        docs.append(doc)
+    expected = [doc.to_json() for doc in docs]
+    stored = list(make_doc_bin(docs).get_docs(spacy.blank("zh").vocab))
+    for i, doc in enumerate(stored):
+        assert doc.to_json() == expected[i]
+        assert doc.user_data == {META: {"id": i}, RELATIONS: ({"label": "r"},)}
+        assert [(span.start, span.end, span.label_) for span in doc.spans["all"]] == [(0, 2, "A"), (1, 4, "B")]
+        assert [token.ent_iob_ for token in doc] == ["B", "I", "O", "O", ""]
+        assert [token.is_sent_start for token in doc] == [True, False, False, True, False]
+        assert (doc.ents[0].kb_id_, doc[1].lemma_, doc[1].pos_, doc[1].tag_) == ("Q1", "l1", "NOUN", "NN")
+    assert len(stored) == 6
+
+
+def test_user_data_of_a_later_doc_leaves_the_earlier_ones_without() -> None:
+    docs = [BLANK["zh"].make_doc(text) for text in "甲乙丙"]
+    docs[1].user_data[META] = {"id": 1}
+    stored = make_doc_bin(docs).get_docs(spacy.blank("zh").vocab)
+    assert [doc.user_data for doc in stored] == [{}, {META: {"id": 1}}, {}]
+    assert not make_doc_bin(docs[::2]).store_user_data

@@ -1,0 +1,142 @@
+"""`python -m spacy crf split`: annotated files -> train, dev and test."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from spacy.cli._util import Arg, Opt
+from wasabi import Printer
+
+from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._reading import (
+    CodeOption,
+    FormatOption,
+    LangOption,
+    RepairOption,
+    SetOption,
+    blank,
+    read_files,
+)
+from spacy_crf_ner.files import whole_directory
+from spacy_crf_ner.formats.docbin import make_doc_bin
+from spacy_crf_ner.formats.docs import Counts, DocMaker
+from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.reading import AUTO
+from spacy_crf_ner.formats.source import STDIN
+from spacy_crf_ner.formats.splitting import Split, check_asked, split
+from spacy_crf_ner.formats.writing import SUFFIX
+
+
+@app.command("split")
+def split_cli(
+    data: Annotated[List[Path], Arg(help="Files or folders to read, - for stdin")],
+    dev: Annotated[
+        Optional[float], Opt("--dev", "-d", help="Share of the sentences, as 0.1, or their number, as 500")
+    ] = None,
+    test: Annotated[Optional[float], Opt("--test", "-t", help="The same for a test part")] = None,
+    output: Annotated[
+        Path, Opt("--output", "-o", help="Directory for train.spacy, dev.spacy and test.spacy")
+    ] = Path("split"),
+    seed: Annotated[int, Opt("--seed", min=0, help="Another seed gives another split")] = 0,
+    force: Annotated[
+        bool, Opt("--force", "-F", help="Replace what is in a directory that holds .spacy files alone")
+    ] = False,
+    format: FormatOption = AUTO,
+    lang: LangOption = "zh",
+    spans_key: Annotated[
+        Optional[str], Opt("--spans-key", help="Keep all entities in doc.spans[KEY], those too that overlap")
+    ] = None,
+    repair: RepairOption = False,
+    settings: SetOption = None,
+    code: CodeOption = None,
+) -> None:
+    """
+    Split annotated files into train, dev and test without leaks: sentences of equal text stay together, equal but
+    for width and white space. Each type of entity gets the share asked for in each part, as near as possible, and
+    train gets all types. The order of the files is kept. The same seed gives the same bytes.
+
+    All of the corpus is held in memory. What cannot be read or written stops with one line that says so and leaves
+    no output behind.
+    """
+    held_out = {name: asked for name, asked in (("dev", dev), ("test", test)) if asked is not None}
+    with one_line_errors(), orderly_termination():
+        check_asked(held_out)
+        _check_output(output, data, force)
+        with _whole(output) as made:
+            make = DocMaker(lambda: blank(lang), spans_key=spans_key)
+            docs = list(read_files(data, make, format=format, repair=repair, settings=settings, code=code))
+            found = split(docs, held_out, seed=seed)
+            made.mkdir()
+            for name, part in found.parts.items():
+                make_doc_bin(docs[i] for i in part.indices).to_disk(made / f"{name}{SUFFIX}")
+    msg = Printer()
+    header = ("", "all", *(cell for name in found.parts for cell in (name, "%")))
+    aligns = ("l", *("r" for _ in header[1:]))
+    msg.table(table_rows(found), header=header, divider=True, aligns=aligns)
+    if found.repeated_texts:
+        n = found.repeated_sentences
+        msg.info(f"{n:,} sentences that share a text with another, {found.repeated_texts:,} texts: kept together")
+    for what, number in _left_out(make.counts).items():
+        if number:
+            msg.warn(f"{what}: {number:,}")
+    for shortfall in found.shortfalls():
+        msg.warn(shortfall)
+    msg.good(f"Wrote {', '.join(str(output / f'{name}{SUFFIX}') for name in found.parts)}")
+
+
+def _check_output(output: Path, data: Sequence[Path], force: bool) -> None:
+    target = output.resolve()
+    for path in data:
+        place = path.resolve()
+        if str(path) != STDIN and (place == target or place in target.parents or target in place.parents):
+            what = f"is the input {path}, holds it or lies in it"
+            raise FormatError(output, what, "name a directory elsewhere with --output")
+    if not force and output.is_dir() and any(output.iterdir()):
+        mend = f"name another with --output, or replace its {SUFFIX} files with --force"
+        raise FormatError(output, "the directory is not empty", mend)
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    try:
+        with whole_directory(output, suffix=SUFFIX) as made:
+            yield made
+    except OSError as error:
+        if error.strerror is None:  # of `whole_directory`, which says all
+            raise
+        what = f"cannot be written ({error.strerror})"
+        raise FormatError(output, what, "choose an output that you may write and that has room") from error
+
+
+def table_rows(found: Split) -> List[Tuple[str, ...]]:
+    """The rows of the table that ends a split.
+
+    found (Split): The split.
+    RETURNS (List[Tuple[str, ...]]): What is counted, its number in the corpus and, for each part, its number there
+        and which share that is, in percent.
+    """
+    parts = list(found.parts.values())
+    rows = {
+        "Sentences": [len(part.indices) for part in parts],
+        "  without entity": [part.without_entity for part in parts],
+        "Entities": [part.entities.total() for part in parts],
+        **{f"  {label}": [part.entities[label] for part in parts] for label in sorted(found.entities)},
+    }
+    return [(name, *_cells(numbers)) for name, numbers in rows.items()]
+
+
+def _left_out(counts: Counts) -> Dict[str, int]:
+    """What reading could not keep, or mended."""
+    return {
+        "Entities that overlap a longer one, left out": counts.overlapping,
+        "Entities given twice, which count once": counts.duplicates,
+        "Empty texts, left out": counts.empty,
+        **counts.notes,
+    }
+
+
+def _cells(numbers: Sequence[int]) -> List[str]:
+    total = sum(numbers)
+    shares = [f"{100 * number / total:.2f}" if total else "-" for number in numbers]
+    return [f"{total:,}", *(cell for number, share in zip(numbers, shares) for cell in (f"{number:,}", share))]
