@@ -113,8 +113,7 @@ class CorpusCheck:
             if self.encoder is not None and stats.pieces is not None:
                 stats.pieces.extend(self.encoder.lengths([doc.text for doc in batch if len(doc)]))
         counts = make.counts
-        # A reader counts the docs without a token and does not hand them on.
-        stats.empty_docs = counts.empty + counts.docs - stats.docs
+        stats.empty_docs = counts.empty  # they are counted and not handed on
         stats.overlapping, stats.duplicates = counts.overlapping, counts.duplicates
         stats.notes = +counts.notes
         return stats

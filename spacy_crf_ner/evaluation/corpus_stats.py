@@ -151,7 +151,6 @@ class SplitStats:
         self.docs_without_entity += not doc.ents
         self.docs_with_type.update({sys.intern(entity.label_) for entity in doc.ents})
         ends = {entity.end for entity in doc.ents}
-        has_sentences = doc.has_annotation("SENT_START")
         for entity in doc.ents:
             label = sys.intern(entity.label_)
             self.types[label] += 1
@@ -160,7 +159,7 @@ class SplitStats:
             code = _EDGE_CODES[edge_of(entity)]
             if code:
                 self.tallies[code].add(_entity_case(entity))
-            if has_sentences and any(token.is_sent_start for token in entity[1:]):
+            if any(token.is_sent_start for token in entity[1:]):
                 self.tallies["crossed_sentences"].add(_entity_case(entity))
 
     def _add_alignment(self, doc: Doc, seen: Doc) -> None:

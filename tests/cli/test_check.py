@@ -351,9 +351,9 @@ def test_code_may_register_a_language_and_a_format(tmp_path: Path) -> None:
         "from spacy.util import registry\n"
         "from spacy.lang.en import English\n"
         "from spacy_crf_ner.formats.registry import readers\n"
-        "@registry.languages('klingon')\n"
+        "@registry.languages('vulcan')\n"
         "class Klingon(English):\n"
-        "    lang = 'klingon'\n"
+        "    lang = 'vulcan'\n"
         "@readers('names')\n"
         "def read_names(source, make):\n"
         "    for line in source.lines():\n"
@@ -362,7 +362,7 @@ def test_code_may_register_a_language_and_a_format(tmp_path: Path) -> None:
     )
     path = tmp_path / "names.txt"
     path.write_text("Martok\nWorf\n", encoding="utf8")
-    result = run(str(path), "--code", str(code), "--lang", "klingon", "--format", "names")
+    result = run(str(path), "--code", str(code), "--lang", "vulcan", "--format", "names")
     assert result.exit_code == 0, result.output
     assert row(result, "Entities") == ["2"]
 

@@ -17,7 +17,7 @@ PER: Sequence[Entity] = [(0, 2, "PER")]
 
 
 def people(n: int = 120) -> List[Doc]:
-    """Docs that give cause for nothing but, below 2,000, `few_docs`: the last has no entity, the others have one."""
+    """Docs that give cause for `few_docs` alone, below 2,000: the last has no entity, the others have one."""
     return [make_doc(f"张三{chr(0x4E00 + i)}", PER) for i in range(n - 1)] + [make_doc("今天好")]
 
 

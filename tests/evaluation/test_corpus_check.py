@@ -9,7 +9,7 @@ from spacy_crf_ner.evaluation.corpus_check import CorpusCheck, CorpusReport
 from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary, VectorsVocabulary
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.reading import read
-from tests.evaluation.check_util import PER, check_docs, check_files, found, others, people
+from tests.evaluation.check_util import PER, check_docs, check_files, found, in_english, others, people
 from tests.evaluation.test_vocabulary_check import save_vectors
 from tests.evaluation.util import gold_docs, make_doc, write_docs
 from tests.tiny_encoder import save_tiny_bert
@@ -139,6 +139,24 @@ def test_mends_are_reported(tmp_path: Path) -> None:
     report = check.report()
     (note,) = found(report, "reader_notes")
     assert (note.count, report.to_json()["splits"]["train"]["notes"]) == (1, dict(make.counts.notes))
+
+
+def test_notes_of_nothing_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.bio"
+    path.write_text("张0\tB-PER\n三1\tI-PER\n去0\tO\n北0\tO\n京1\tO\n", encoding="utf8")
+    check = CorpusCheck(128)
+    check_files(check, "train", [path])
+    report = check.report()
+    assert report.splits[0].words["京"] == 1
+    assert report.splits[0].notes == {}
+    assert not found(report, "reader_notes")
+
+
+def test_vectors_are_looked_up_by_token(tmp_path: Path) -> None:
+    vectors = VectorsVocabulary(save_vectors(tmp_path / "vectors", ["Paul", "went"], "en"))
+    report = check_docs(tmp_path, [in_english("Paul went to Rome", (0, 1, "PER"))], lang="en", vectors=vectors)
+    (coverage,) = report.coverages
+    assert (coverage.total, coverage.unknown) == (4, {"to": 1, "Rome": 1})
 
 
 def test_all_docs_of_many_batches_are_seen_once(tmp_path: Path) -> None:

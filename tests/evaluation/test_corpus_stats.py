@@ -74,7 +74,7 @@ def test_tokens_that_the_tokenizer_joins_are_misaligned() -> None:
 def test_misaligned_entity_begins_or_ends_inside_a_token() -> None:
     docs = [
         Doc(EN.vocab, words=["New", "York", "based"], spaces=[True, False, False], ents=["B-LOC", "I-LOC", "O"]),
-        Doc(EN.vocab, words=["anti", "Trump"], spaces=[False, False], ents=["O", "B-PER"]),
+        Doc(EN.vocab, words=["anti", "Trump", "!"], spaces=[False] * 3, ents=["O", "B-PER", "O"]),
         Doc(EN.vocab, words=["in", "Rome"], spaces=[True, False], ents=["O", "B-LOC"]),
     ]
     tally = stats_of(*docs, nlp=EN).tallies["misaligned_entities"]
@@ -98,6 +98,12 @@ def test_tokenizer_that_changes_the_text() -> None:
     )
     assert stats.tallies["changed_texts"].count == 1
     assert stats.misaligned_tokens == stats.tallies["misaligned_entities"].count == 0
+
+
+def test_tokenizer_that_changes_spaces_alone() -> None:
+    doc = in_english("in Rome", (1, 2, "LOC"))
+    stats = split_stats("train", [doc], lambda text: Doc(EN.vocab, words=text.split(), spaces=[False, False]))
+    assert stats.tallies["changed_texts"].count == 1
 
 
 def test_entity_across_a_sentence_end_counts_once_and_where_sentences_are_annotated() -> None:

@@ -42,6 +42,27 @@ def test_leaks_are_docs_and_name_the_first_place() -> None:
     assert texts.leaks["dev", "train"].cases[0] == ("dev:1", "张三", "", "as train:1")
 
 
+def test_first_place_is_named_whatever_its_tagging() -> None:
+    texts = index({"train": [person("张三"), make_doc("张三")], "dev": [make_doc("张三")]})
+    assert texts.leaks["dev", "train"].cases[0].note == "as train:1"
+
+
+def test_text_with_two_other_taggings_counts_once() -> None:
+    dev = [make_doc("张三"), make_doc("张三", [(0, 2, "ORG")])]
+    texts = index({"train": [person("张三")], "dev": dev})
+    assert texts.contradicted("dev", ["train"]).count == 1
+    assert texts.contradictions(["train", "dev"]).count == 1
+
+
+def test_long_mention_is_cut_in_a_note() -> None:
+    long, short = "张" * 21, "张" * 20
+    texts = index({"train": [make_doc(text, [(0, len(text), "PER")]) for text in (long, short)]})
+    texts.add("dev", make_doc(long))
+    texts.add("dev", make_doc(short))
+    notes = [case.note for case in texts.contradicted("dev", ["train"]).cases]
+    assert notes == [f"without PER '{short}…', unlike train:1", f"without PER '{short}', unlike train:2"]
+
+
 def test_space_makes_another_text() -> None:
     texts = index({"train": [make_doc("张三"), make_doc(["张", "三", " "])]})
     assert not texts.duplicates

@@ -30,17 +30,23 @@ def test_forms_of_several_types_or_none() -> None:
         make_doc("上海和上海", [(0, 2, "ORG"), (3, 5, "LOC")]),
         make_doc("上海"),
         make_doc("李四", [(0, 2, "PER")]),
+        make_doc("在上海"),
     )
     assert (result.forms, result.ambiguous, result.several_types, result.also_outside) == (3, 1, 1, 1)
-    assert (result.occurrences, result.minority) == (6, 2)
+    assert (result.occurrences, result.minority) == (7, 3)
     (form,) = result.top
-    assert readings(form) == ("上海", {"LOC": 2, "ORG": 1}, 1)
+    assert readings(form) == ("上海", {"LOC": 2, "ORG": 1}, 2)
     assert form.origins == {"LOC": "train:1", "ORG": "train:2", "": "train:3"}
 
 
 def test_words_before_their_entity_is_met_count_too() -> None:
     result = count(make_doc("上海"), make_doc("上海", [(0, 2, "LOC")]))
     assert [readings(form) for form in result.top] == [("上海", {"LOC": 1}, 1)]
+
+
+def test_long_forms_are_found_after_shorter_ones() -> None:
+    result = count(make_doc("中国银行", [(0, 4, "ORG")]), make_doc("美", [(0, 1, "LOC")]), make_doc("中国银行"))
+    assert [readings(form) for form in result.top] == [("中国银行", {"ORG": 1}, 1)]
 
 
 def test_part_of_another_entity_is_not_outside() -> None:
