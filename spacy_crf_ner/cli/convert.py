@@ -7,7 +7,7 @@ from typing import Annotated, List, Optional, Tuple
 from spacy.cli._util import Arg, Opt, import_code
 from tqdm import tqdm  # type: ignore[import-untyped]
 from typer import echo
-from wasabi import Printer
+from wasabi import Printer, table
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
@@ -84,16 +84,16 @@ def convert_cli(
                 tell=teller(),
                 progress=bar.update,
             )
-    if str(output) == STDOUT:
-        return
-    msg = Printer()
+    to_stdout = str(output) == STDOUT  # where nothing else may go
     name = inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
-    msg.table(summary_rows(counts, written), header=("Count", name), divider=True, aligns=("l", "r"), max_col=60)
+    rows = summary_rows(counts, written)
+    echo(table(rows, header=("Count", name), divider=True, aligns=("l", "r"), max_col=60), err=to_stdout)
     if counts.own_boundaries:
         what = f"the {lang!r} tokenizer changes the text, or makes a token that an entity begins or ends inside"
         mend = f"it and {counts.own_boundaries - 1:,} more docs keep boundaries of their own"
         echo(f"{counts.first_own}: {what}; {mend}", err=True)
-    msg.good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {output}")
+    if not to_stdout:
+        Printer().good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {output}")
 
 
 def _size(inputs: List[Path]) -> Optional[int]:
@@ -121,13 +121,10 @@ def summary_rows(counts: Counts, written: Written) -> List[Tuple[str, str]]:
         "Longest (tokens)": counts.longest_tokens,
     }
     sometimes = {
-        "Overlapping entities, the longest kept": counts.overlapping,
-        "Entities given twice": counts.duplicates,
         "Relations": counts.relations,
-        "Empty texts": counts.empty,
         "Tokens cut by the tokenizer (docs)": counts.retokenised,
         "Boundaries of their own (docs)": counts.own_boundaries,
-        **counts.notes,
+        **counts.losses(),
         **written.notes,
     }
     rows = {**always, **{name: count for name, count in sometimes.items() if count}}

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Annotated, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.cli._util import Arg, Opt
 from wasabi import Printer
@@ -20,12 +20,12 @@ from spacy_crf_ner.cli._reading import (
 )
 from spacy_crf_ner.files import whole_directory
 from spacy_crf_ner.formats.docbin import make_doc_bin
-from spacy_crf_ner.formats.docs import Counts, DocMaker
+from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import AUTO
 from spacy_crf_ner.formats.source import STDIN
 from spacy_crf_ner.formats.splitting import Split, check_asked, split
-from spacy_crf_ner.formats.writing import SUFFIX
+from spacy_crf_ner.formats.writing import SUFFIX, output_error
 
 
 @app.command("split")
@@ -63,7 +63,7 @@ def split_cli(
     with one_line_errors(), orderly_termination():
         check_asked(held_out)
         _check_output(output, data, force)
-        with _whole(output) as made:
+        with _whole(output, force) as made:
             make = DocMaker(lambda: blank(lang), spans_key=spans_key)
             docs = list(read_files(data, make, format=format, repair=repair, settings=settings, code=code))
             found = split(docs, held_out, seed=seed)
@@ -77,9 +77,8 @@ def split_cli(
     if found.repeated_texts:
         n = found.repeated_sentences
         msg.info(f"{n:,} sentences that share a text with another, {found.repeated_texts:,} texts: kept together")
-    for what, number in _left_out(make.counts).items():
-        if number:
-            msg.warn(f"{what}: {number:,}")
+    for what, number in make.counts.losses().items():
+        msg.warn(f"{what}: {number:,}")
     for shortfall in found.shortfalls():
         msg.warn(shortfall)
     msg.good(f"Wrote {', '.join(str(output / f'{name}{SUFFIX}') for name in found.parts)}")
@@ -98,15 +97,12 @@ def _check_output(output: Path, data: Sequence[Path], force: bool) -> None:
 
 
 @contextmanager
-def _whole(output: Path) -> Iterator[Path]:
+def _whole(output: Path, force: bool) -> Iterator[Path]:
     try:
-        with whole_directory(output, suffix=SUFFIX) as made:
+        with whole_directory(output, suffix=SUFFIX if force else None) as made:
             yield made
     except OSError as error:
-        if error.strerror is None:  # of `whole_directory`, which says all
-            raise
-        what = f"cannot be written ({error.strerror})"
-        raise FormatError(output, what, "choose an output that you may write and that has room") from error
+        raise output_error(output, error) from error
 
 
 def table_rows(found: Split) -> List[Tuple[str, ...]]:
@@ -124,16 +120,6 @@ def table_rows(found: Split) -> List[Tuple[str, ...]]:
         **{f"  {label}": [part.entities[label] for part in parts] for label in sorted(found.entities)},
     }
     return [(name, *_cells(numbers)) for name, numbers in rows.items()]
-
-
-def _left_out(counts: Counts) -> Dict[str, int]:
-    """What reading could not keep, or mended."""
-    return {
-        "Entities that overlap a longer one, left out": counts.overlapping,
-        "Entities given twice, which count once": counts.duplicates,
-        "Empty texts, left out": counts.empty,
-        **counts.notes,
-    }
 
 
 def _cells(numbers: Sequence[int]) -> List[str]:

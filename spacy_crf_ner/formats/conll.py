@@ -7,6 +7,7 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
+from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Line, Source
 
 DOCSTART = "-DOCSTART-"
@@ -38,11 +39,13 @@ def read_conll(
     RAISES (FormatError): A line has not the columns, or no tag of the scheme.
     RAISES (ValueError): There is no such scheme, or a column is no integer.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme is {scheme!r}; choose one of {', '.join(SCHEMES)}")
+    check_choice("scheme", scheme, list(SCHEMES))
+    check_bool("repair", repair)
     for name, column in (("token_column", token_column), ("tag_column", tag_column)):
         if type(column) is not int:
-            raise ValueError(f"{name} is {column!r}; give an integer: 0 is the first column, -1 the last")
+            raise ValueError(
+                f"the setting {name} is {column!r}; give an integer: 0 is the first column, -1 the last"
+            )
     rows = _rows(source, make, SCHEMES[scheme], token_column, tag_column)
     for sentence in sentences(rows, SCHEMES[scheme], source, make, repair=repair):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)

@@ -8,6 +8,7 @@ from spacy.language import Language
 
 from spacy_crf_ner.formats.docs import Counts, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
+from spacy_crf_ner.formats.registry import get_writer, keywords
 from spacy_crf_ner.formats.sniff import Guess
 from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, SPACY, Written, write
 
@@ -42,9 +43,12 @@ def convert(
     RAISES (FormatError): The input cannot be read, or the output not written.
     RAISES (ValueError): There is no such format, or it has no such setting.
     """
+    keyed = {"spans_key": spans_key} if spans_key is not None and to != SPACY else {}
+    if to != SPACY and keyed.keys() - keywords(get_writer(to, {})).keys():
+        what = f"{to} holds no entities that overlap"
+        raise ValueError(f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano or cluener")
     make = DocMaker(make_nlp, spans_key=spans_key, renew_every=N_DOCS_PER_FILE)
     docs = read(inputs, make, format=format, settings=settings, tell=tell, progress=progress)
     docs = chain([next(docs)], docs)  # an unreadable input is told before anything else
-    keyed = {"spans_key": spans_key} if spans_key is not None and to != SPACY else {}
     written = write(docs, output, format=to, settings=keyed, n_docs_per_file=n_docs_per_file, inputs=inputs)
     return make.counts, written

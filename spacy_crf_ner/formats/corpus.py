@@ -1,9 +1,10 @@
 """`spacy-crf-ner.AnnotatedCorpus.v1`: a corpus reader for a training config, over files of any format."""
 
 import random
+from collections import Counter
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Union
 
 from spacy.errors import Errors
 from spacy.language import Language
@@ -13,7 +14,7 @@ from spacy.tokens import Span as SpacySpan
 from spacy.training import Example
 from spacy.util import logger
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, Counts, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
 
 
@@ -30,7 +31,7 @@ class AnnotatedCorpus:
         never. No sentence and no entity is cut: a sentence that is longer itself stays whole. Where a doc has no
         sentence starts, spaCy's rule-based `sentencizer` says where a sentence ends.
     limit (int): At most so many examples; 0: all.
-    shuffle (bool): Mix the examples anew each time, which holds them all in memory. Python's `random` is used,
+    shuffle (bool): Mix those examples anew each time, which holds them all in memory. Python's `random` is used,
         which `spacy train` seeds.
     """
 
@@ -58,6 +59,7 @@ class AnnotatedCorpus:
         self.max_length = max_length
         self.limit = limit
         self.shuffle = shuffle
+        self._told: Set[str] = set()
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         """Read the files.
@@ -67,12 +69,11 @@ class AnnotatedCorpus:
         RAISES (FormatError): A file cannot be read.
         RAISES (ValueError): There is no such format, or it has no such setting.
         """
-        docs = self._docs(nlp)
+        docs: Iterable[Doc] = islice(self._docs(nlp), self.limit or None)
         if self.shuffle:
-            mixed = list(docs)
-            random.shuffle(mixed)
-            docs = iter(mixed)
-        for doc in islice(docs, self.limit or None):
+            docs = list(docs)
+            random.shuffle(docs)
+        for doc in docs:
             if doc.has_unknown_spaces:
                 yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
             else:
@@ -81,30 +82,35 @@ class AnnotatedCorpus:
     def _docs(self, nlp: Language) -> Iterator[Doc]:
         make = DocMaker(lambda: nlp, spans_key=self.spans_key)
         sentencizer = Sentencizer()
-        n_short = n_long = 0
-        for doc in read(self.paths, make, format=self.format, settings=self.settings):
-            parts = [doc]
-            if self.max_length and len(doc) > self.max_length:
-                parts = split_at_sentences(doc, self.max_length, sentencizer)
-            for part in parts:
-                n_long += bool(self.max_length) and len(part) > self.max_length
-                if len(part) < self.min_length:
-                    n_short += 1
-                else:
-                    yield part
+        met = Counter[str]()
+        try:
+            for doc in read(self.paths, make, format=self.format, settings=self.settings):
+                parts = [doc]
+                if self.max_length and len(doc) > self.max_length:
+                    parts = split_at_sentences(doc, self.max_length, sentencizer)
+                    lost = _n_relations([doc]) - _n_relations(parts)
+                    met["relations across sentences, left out"] += lost
+                for part in parts:
+                    met["sentences that are longer than max_length, and whole"] += (
+                        bool(self.max_length) and len(part) > self.max_length
+                    )
+                    if len(part) < self.min_length:
+                        met["docs that are shorter than min_length, left out"] += 1
+                    else:
+                        yield part
+        finally:
+            # Also where the limit, or an error, ends it.
+            self._tell(met, make.counts)
+
+    def _tell(self, met: "Counter[str]", counts: Counts) -> None:
+        """Log what was not as the files have it; once, though the files are read in every epoch."""
         names = ", ".join(map(str, self.paths))
-        if n_short:
-            logger.info("%s: left out %d docs of fewer than %d tokens", names, n_short, self.min_length)
-        if n_long:
-            logger.info(
-                "%s: %d sentences are longer than %d tokens and stay whole", names, n_long, self.max_length
-            )
-        for what, count in (
-            *make.counts.notes.items(),
-            ("overlapping entities left out", make.counts.overlapping),
-            ("empty texts left out", make.counts.empty),
-        ):
-            if count:
+        own = (
+            f"docs with token boundaries of their own, whose entities may not fit the tokens ({counts.first_own})"
+        )
+        for what, count in {**counts.losses(), own: counts.own_boundaries, **met}.items():
+            if count and what not in self._told:
+                self._told.add(what)
                 logger.info("%s: %d %s", names, count, what)
 
 
@@ -133,7 +139,7 @@ def split_at_sentences(doc: Doc, max_length: int, sentencizer: Optional[Sentenci
 
 
 def _part(doc: Doc, start: int, end: int) -> Doc:
-    """`Span.as_doc`, which loses the spans, and that spaces are unknown."""
+    """`Span.as_doc`, which loses the spans, the user data, and that spaces are unknown."""
     part = doc[start:end].as_doc()
     part.has_unknown_spaces = doc.has_unknown_spaces
     for key, group in doc.spans.items():
@@ -141,4 +147,23 @@ def _part(doc: Doc, start: int, end: int) -> Doc:
         part.spans[key] = [
             SpacySpan(part, span.start - start, span.end - start, span.label, span_id=span.id) for span in inside
         ]
+    part.user_data.update((key, doc.user_data[key]) for key in (ORIGIN, META) if key in doc.user_data)
+    first = doc[start].idx
+    relations = [_moved(relation, first) for relation in doc.user_data.get(RELATIONS, ())]
+    kept = [relation for relation in relations if _is_within(relation, len(part.text))]
+    if kept:
+        part.user_data[RELATIONS] = kept
     return part
+
+
+def _moved(relation: Dict[str, Any], by: int) -> Dict[str, Any]:
+    ends = {key: [relation[key][0] - by, relation[key][1] - by, relation[key][2]] for key in ("head", "tail")}
+    return {**relation, **ends}
+
+
+def _is_within(relation: Dict[str, Any], length: int) -> bool:
+    return all(relation[key][0] >= 0 and relation[key][1] <= length for key in ("head", "tail"))
+
+
+def _n_relations(docs: Iterable[Doc]) -> int:
+    return sum(len(doc.user_data.get(RELATIONS, ())) for doc in docs)

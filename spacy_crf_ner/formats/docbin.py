@@ -6,7 +6,7 @@ import srsly
 from spacy.attrs import DEP, ENT_ID, ENT_KB_ID, ENT_TYPE, LEMMA, MORPH, NORM, ORTH, TAG
 from spacy.tokens import Doc, DocBin, Token
 
-from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
+from spacy_crf_ner.formats.docs import ORIGIN, DocMaker, unwritable
 from spacy_crf_ner.formats.source import Source
 
 
@@ -33,16 +33,21 @@ def make_doc_bin(docs: Iterable[Doc]) -> DocBin:
 
     docs (Iterable[Doc]): The docs. Where they were read is taken from their user data, and not saved.
     RETURNS (DocBin): The DocBin.
+    RAISES (FormatError): The user data of a doc cannot be saved.
     """
     doc_bin = DocBin()
     seen: Set[Tuple[int, ...]] = set()
     for doc in docs:
-        doc.user_data.pop(ORIGIN, None)
+        origin = doc.user_data.pop(ORIGIN, None)
         if doc.user_data and not doc_bin.store_user_data:
             # For every doc or for none. Where there is none to store, a third of the time is saved.
             doc_bin.store_user_data = True
             doc_bin.user_data = [srsly.msgpack_dumps({}) for _ in range(len(doc_bin))]
-        doc_bin.add(cast(Doc, _WithNewTokens(doc, seen)))
+        try:
+            doc_bin.add(cast(Doc, _WithNewTokens(doc, seen)))
+        except (OverflowError, TypeError, ValueError) as error:
+            what = f"the user data of the doc cannot be saved ({error})"
+            raise unwritable(origin, what, "keep in it what JSON can hold") from error
     return doc_bin
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -62,6 +62,7 @@ class Counts:
     relations (int): Relations between entities.
     empty (int): Texts without a character, for which there is no doc.
     retokenised (int): Docs whose tokens are the tokenizer's, and otherwise than the file's.
+    joined (int): Docs in which two words in Latin letters follow each other, and no space is written between them.
     own_boundaries (int): Docs with token boundaries of their own: the tokenizer changes the text, or makes a
         token that an entity begins or ends inside.
     first_own (Optional[Origin]): The first of them.
@@ -79,9 +80,21 @@ class Counts:
     relations: int = 0
     empty: int = 0
     retokenised: int = 0
+    joined: int = 0
     own_boundaries: int = 0
     first_own: Optional[Origin] = None
     notes: "Counter[str]" = field(default_factory=Counter)
+
+    def losses(self) -> Dict[str, int]:
+        """What is not as the file has it, by what it is. What did not happen is left out."""
+        losses = {
+            "Overlapping entities, the longest kept": self.overlapping,
+            "Entities given twice, which count once": self.duplicates,
+            "Empty texts, left out": self.empty,
+            "Docs whose Latin words are joined, for the language writes no spaces": self.joined,
+            **self.notes,
+        }
+        return {name: count for name, count in losses.items() if count}
 
 
 class Relation(NamedTuple):
@@ -157,6 +170,7 @@ class DocMaker:
         joined = [token + separator for token in tokens[:-1]] + list(tokens[-1:])
         starts = [0, *accumulate(map(len, joined))]
         places = [(starts[start], starts[end - 1] + len(tokens[end - 1]), label) for start, end, label in spans]
+        self.counts.joined += not separator and any(map(_are_words, tokens, tokens[1:]))
         return self._make("".join(joined), places, source, line, meta, relations, list(tokens))
 
     def from_text(
@@ -264,20 +278,23 @@ class DocMaker:
         counts.entities.update(entity.label_ for entity in doc.ents)
 
 
-def unwritable(doc: Doc, what: str, mend: str) -> FormatError:
+def unwritable(origin: Optional[Origin], what: str, mend: str) -> FormatError:
     """An error that a doc cannot be written, which names where the doc was read.
 
-    doc (Doc): The doc.
+    origin (Optional[Origin]): Where, as far as it is known.
     what (str): What is wrong.
     mend (str): What the user can do about it.
     RETURNS (FormatError): The error.
     """
-    origin = doc.user_data.get(ORIGIN)
     if origin is None:
         return FormatError("doc", what, mend)
     if origin.unit == "line":
         return FormatError(origin.file, what, mend, origin.number)
     return FormatError(origin.file, f"{origin.unit} {origin.number}: {what}", mend)
+
+
+def _are_words(first: str, second: str) -> bool:
+    return len(first) > 1 and len(second) > 1 and (first + second).isascii() and (first + second).isalpha()
 
 
 def _check_text(text: str, limit: int, source: Source, line: int) -> None:

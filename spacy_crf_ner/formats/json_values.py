@@ -63,7 +63,8 @@ def _items(buffer: "_Buffer") -> Iterator[JsonValue]:
         closed = separator == "]"
         if separator == ",":
             buffer.skip()
-            buffer.peek_on(last)
+            if buffer.peek_on(last) == "]":
+                raise buffer.error("a comma stands before the array's end", "delete the comma")
         elif not closed:
             raise buffer.error(f"{buffer.quoted()} stands where a comma or the array's end should", _AGAIN)
     buffer.skip()

@@ -20,7 +20,7 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.label_studio import annotation_of_task, check_mention, labelled
-from spacy_crf_ner.formats.offsets import CHARACTERS, Offsets, check_unit
+from spacy_crf_ner.formats.offsets import CHARACTERS, UNITS, Offsets
 from spacy_crf_ner.formats.records import (
     Annotation,
     Link,
@@ -31,6 +31,7 @@ from spacy_crf_ner.formats.records import (
     to_line,
     unannotated,
 )
+from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 
@@ -68,9 +69,8 @@ def read_jsonl(
     RAISES (FormatError): The file is no such JSON.
     RAISES (ValueError): A setting is wrong.
     """
-    check_unit(offsets)
-    if type(verify) is not bool:
-        raise ValueError(f"the setting verify is {verify!r}; choose one of true, false")
+    check_choice("offsets", offsets, UNITS)
+    check_bool("verify", verify)
     notes = make.counts.notes
     for value, line in values(source):
         record = Record(value, line, source)
@@ -140,9 +140,9 @@ def _dialect(record: Record, text_key: str) -> Optional[_Dialect]:
         return _PRODIGY
     if isinstance(value.get("data"), dict) and text_key not in value:
         return _LABEL_STUDIO
-    if "entities" in value:
+    if "entities" in value and not _are_lists(value["entities"]):
         return _DOCCANO
-    for key in ("label", "labels"):
+    for key in ("label", "labels", "entities"):
         if key in value:
             return _Dialect((key,), partial(_labels, key))
     for key in ("annotations", "completions"):
@@ -150,6 +150,11 @@ def _dialect(record: Record, text_key: str) -> Optional[_Dialect]:
             mend = 'export Label Studio as "JSON", or doccano as JSONL with the names of its labels'
             raise record.error(f'the record has "{key}" and no "data"', mend)
     return _PRODIGY if value.get("answer") in _ANSWERS else None
+
+
+def _are_lists(items: Any) -> bool:
+    """Whether entities are [start, end, label], as spaCy's training data once had them."""
+    return isinstance(items, list) and any(isinstance(item, list) for item in items)
 
 
 def _text(record: Record, key: str) -> Tuple[str, Tuple[str, ...], Dict[str, Any]]:

@@ -16,15 +16,6 @@ _NAMES = {CHARACTERS: "characters", UTF_16: "UTF-16 units"}
 _OTHERS = {CHARACTERS: UTF_16, UTF_16: CHARACTERS}
 
 
-def check_unit(unit: str) -> None:
-    """Check the name of a unit.
-
-    RAISES (ValueError): It is none of `UNITS`.
-    """
-    if unit not in UNITS:
-        raise ValueError(f"the setting offsets is {unit!r}; choose one of {', '.join(UNITS)}")
-
-
 class Offsets:
     """Converts offsets into a text.
 

@@ -5,7 +5,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
 from spacy_crf_ner.formats.registry import get_reader
 from spacy_crf_ner.formats.sniff import Guess, sniff
 from spacy_crf_ner.formats.source import Source, find_files
@@ -46,8 +46,13 @@ def read(
             if tell is not None:
                 tell(path, guess)
             name, own = guess.format, {**guess.settings, **settings}
+        docs = get_reader(name, own)(source, make, **own)
+        if docs is None:
+            raise ValueError(f"the reader of the format {name!r} gives no docs; let it yield them")
         n_docs = 0
-        for doc in get_reader(name, own)(source, make, **own):
+        for number, doc in enumerate(docs, start=1):
+            if ORIGIN not in doc.user_data and len(doc):  # the reader has made it itself
+                make.adopt(doc, source, number)
             if len(doc):
                 n_docs += 1
                 yield doc

@@ -7,7 +7,7 @@ from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, S
 import srsly
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, RELATIONS, DocMaker, Relation, unwritable
+from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, Relation, unwritable
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
@@ -133,7 +133,11 @@ def annotation_of(doc: Doc, notes: "Counter[str]", spans_key: Optional[str]) -> 
             notes[MISSING_WRITTEN] += missing
         if spans_key is not None and entities:
             has = f"it has {', '.join(map(repr, doc.spans))}" if doc.spans else "it has none"
-            raise unwritable(doc, f"the doc has no spans {spans_key!r}", f"choose another spans_key ({has})")
+            raise unwritable(
+                doc.user_data.get(ORIGIN),
+                f"the doc has no spans {spans_key!r}",
+                f"choose another spans_key ({has})",
+            )
         held = {(entity.start, entity.end, entity.label) for entity in entities}
         others = (span for group in doc.spans.values() for span in group)
         if any((span.start, span.end, span.label) not in held for span in others):
@@ -183,7 +187,7 @@ def _links(doc: Doc, spans: Sequence[Span], notes: "Counter[str]") -> List[Link]
             first, second = places.get(tuple(head)), places.get(tuple(tail))
         except (KeyError, TypeError):
             what = f"doc.user_data[{RELATIONS!r}] holds no relations between entities"
-            raise unwritable(doc, what, f"delete it, or write each as {_EXAMPLE}") from None
+            raise unwritable(doc.user_data.get(ORIGIN), what, f"delete it, or write each as {_EXAMPLE}") from None
         if first is None or second is None:
             notes[RELATIONS_LEFT] += 1
         else:

@@ -16,7 +16,7 @@ class Reader(Protocol):
 
     source (Source): What to read.
     make (DocMaker): Makes the docs and counts them.
-    settings: Keyword arguments of the format's own. Each has a default.
+    settings: Keyword-only arguments of the format's own. Each has a default.
     YIELDS (Doc): The docs, in order.
     RAISES (FormatError): The source is not of this format (`Source.error` makes one).
     """
@@ -29,7 +29,7 @@ class Writer(Protocol):
 
     doc (Doc): What to write.
     notes (Counter[str]): Receives how often there was something that the format cannot hold, by what it is.
-    settings: Keyword arguments of the format's own. Each has a default.
+    settings: Keyword-only arguments of the format's own. Each has a default.
     RETURNS (str): The text of the doc in the file, its last line's end included.
     RAISES (FormatError): The format cannot hold the doc.
     """
@@ -68,7 +68,9 @@ def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
 
 def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in registry:
-        raise ValueError(f"no format {name!r} can be {verb}; choose one of {', '.join(_names(registry))}")
+        # DocBins are written by `writing`, for they are no text.
+        choices = sorted({*_names(registry), "spacy"})
+        raise ValueError(f"no format {name!r} can be {verb}; choose one of {', '.join(choices)}")
     function = registry.get(name)
     known = keywords(function)
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):

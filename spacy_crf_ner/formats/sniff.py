@@ -4,9 +4,11 @@ import json
 import re
 from collections import Counter
 from itertools import pairwise
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
+from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.source import HEAD, Source
 from spacy_crf_ner.formats.tagged import position_end
@@ -53,8 +55,29 @@ def sniff(source: Source) -> Guess:
         raise source.error("holds no text", "give a file with annotated sentences", 1)
     guess = _as_json(head.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)) or _as_tags(text)
     if guess is None:
-        raise source.error("the first lines are of no format that can be told", "name it with --format", 1)
+        raise _untold(source, head, text)
     return guess
+
+
+def _untold(source: Source, head: bytes, text: str) -> FormatError:
+    """The error that a file is of no format that can be told, with what can be said of it."""
+    try:
+        source.decode(head if len(head) < HEAD else head[: head.rfind(b"\n") + 1], 0, 1)
+    except FormatError as error:
+        return error
+    try:
+        record, _ = json.JSONDecoder().raw_decode(text.lstrip("[ \t\r\n"))
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        keys = ", ".join(map(quote, list(record)[:8]))
+        mend = "name it with --format; --format jsonl --set text_key=NAME where the text has another key"
+        return source.error(
+            f"a record with the keys {keys or 'of none'} is of no format that can be told", mend, 1
+        )
+    line = next(line for line in text.split("\n") if line.strip())
+    what = f"the first lines are of no format that can be told: {quote(line)}"
+    return source.error(what, "name it with --format, or name the files without this one", 1)
 
 
 def _as_json(text: str) -> Optional[Guess]:
@@ -147,18 +170,36 @@ def _as_conll(lines: Sequence[str]) -> Optional[Guess]:
     ((width, n_rows),) = widths.most_common(1)
     if width < 2 or 2 * n_rows <= widths.total():
         return None
-    for column in range(width - 1, -1, -1):
-        found = _scheme([[row[column] for row in sentence if len(row) == width] for sentence in sentences])
-        if found is None:
-            continue
-        scheme, tagged = found
-        settings: Dict[str, Any] = {"scheme": scheme}
-        if column != width - 1:
-            settings["tag_column"] = column
-        if column == 0:
-            settings["token_column"] = 1
-        return Guess("conll", settings, f"{width} columns{why}, {tagged} in column {column}")
+    rows = [[row for row in sentence if len(row) == width] for sentence in sentences]
+    found = {column: _scheme([[row[column] for row in sentence] for sentence in rows]) for column in range(width)}
+    # The last column with tags, but one without entities only if none has any.
+    for entities in (True, False):
+        for column in range(width - 1, -1, -1):
+            scheme = found[column]
+            if scheme is None or (
+                entities and not _has_entities(row[column] for sentence in rows for row in sentence)
+            ):
+                continue
+            settings: Dict[str, Any] = {"scheme": scheme[0]}
+            if column != width - 1:
+                settings["tag_column"] = column
+            token_column = 1 if column == 0 or _counts_up(rows) else 0
+            if token_column:
+                settings["token_column"] = token_column
+            if token_column == column:
+                continue
+            where = f"tokens in column {token_column}, {scheme[1]} in column {column}"
+            return Guess("conll", settings, f"{width} columns{why}, {where}")
     return None
+
+
+def _has_entities(tags: Iterable[str]) -> bool:
+    return any(tag not in ("", OUTSIDE) for tag in tags)
+
+
+def _counts_up(sentences: Sequence[Sequence[Sequence[str]]]) -> bool:
+    """Whether the first column counts the tokens of each sentence from 1, as in CoNLL-U."""
+    return all(row[0] == str(i) for sentence in sentences for i, row in enumerate(sentence, start=1))
 
 
 def _scheme(sentences: Sequence[Sequence[str]]) -> Optional[Tuple[str, str]]:
@@ -170,7 +211,7 @@ def _scheme(sentences: Sequence[Sequence[str]]) -> Optional[Tuple[str, str]]:
     n_tags = sum(map(len, sentences))
     faults = {name: _faults(scheme, sentences) for name, scheme in SCHEMES.items()}
     name = min(faults, key=lambda name: sum(faults[name]))
-    if not n_tags or 2 * faults[name][0] >= n_tags:
+    if not any(tag for sentence in sentences for tag in sentence) or 2 * faults[name][0] >= n_tags:
         return None
     letters = {tag.partition("-")[0] for sentence in sentences for tag in sentence if _is_tag(SCHEMES[name], tag)}
     begun = sorted(f"{letter}-" for letter in letters - {OUTSIDE})

@@ -178,8 +178,9 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
     """The files that some paths stand for: themselves, and all below those that are folders.
 
     paths (Sequence[Union[str, Path]]): Files, folders, or "-" for standard input.
-    RETURNS (List[Path]): The files, in the order given, those of a folder by name. What is hidden is left out.
-    RAISES (FormatError): A path is not there, or a folder holds no file.
+    RETURNS (List[Path]): The files, in the order given, those of a folder by name. What is hidden is left out, and
+        links to folders are not followed.
+    RAISES (FormatError): A path or what a link names is not there, or a folder holds no file.
     """
     files: List[Path] = []
     for path in map(Path, paths):
@@ -193,6 +194,9 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
             for below in path.rglob("*")
             if below.is_file() and not any(part.startswith(".") for part in below.relative_to(path).parts)
         )
+        for link in path.rglob("*"):
+            if link.is_symlink() and not link.exists():
+                raise FormatError(link, "a link to what is not there", "mend or delete it")
         if not inside:
             raise FormatError(path, "the folder holds no file", "name a file, or a folder that holds some")
         files.extend(inside)

@@ -7,9 +7,10 @@ from typing import Iterator, List, NamedTuple, Protocol
 from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, RELATIONS, DocMaker, separator_of, unwritable
+from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, separator_of, unwritable
 from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences, strict_rows
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
+from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 
@@ -49,9 +50,8 @@ def make_reader(scheme: Scheme) -> TaggedReader:
     """
 
     def read(source: Source, make: DocMaker, *, repair: bool = False, positions: bool = False) -> Iterator[Doc]:
-        for name, value in (("repair", repair), ("positions", positions)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} is {value!r}; give true or false")
+        check_bool("repair", repair)
+        check_bool("positions", positions)
         rows = strict_rows(source)
         if positions:
             rows = without_positions(rows, source, make)
@@ -138,7 +138,9 @@ def _words(doc: Doc) -> List[Word]:
     for word in words:
         inner_space = " " in word.text and not word.text.isspace()
         if inner_space or "\t" in word.text or "\n" in word.text:
-            raise unwritable(doc, f"token {quote(word.text)} cannot stand in a line of its own", _MEND)
+            raise unwritable(
+                doc.user_data.get(ORIGIN), f"token {quote(word.text)} cannot stand in a line of its own", _MEND
+            )
     return words
 
 
@@ -147,9 +149,9 @@ def _covered(entity: SpacySpan, words: List[Word], doc: Doc) -> Span:
     starts = [word.start for word in words]
     start, end = bisect_left(starts, entity.start_char), bisect_left(starts, entity.end_char)
     if start == end:
-        raise unwritable(doc, f"entity {quote(entity.text)} is white space alone", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"entity {quote(entity.text)} is white space alone", _MEND)
     if any(map(str.isspace, entity.label_)):
-        raise unwritable(doc, f"entity type {entity.label_!r} holds white space", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {entity.label_!r} holds white space", _MEND)
     return start, end, entity.label_
 
 

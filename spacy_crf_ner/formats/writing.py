@@ -18,6 +18,8 @@ from spacy_crf_ner.formats.source import STDIN, find_files
 SPACY = "spacy"
 SUFFIX = ".spacy"
 STDOUT = STDIN
+_COMPRESSED = (".gz", ".xz")
+_TEXT = (".bio", ".bioes", ".bmes", ".conll", ".json", ".jsonl", ".tsv", ".txt")
 N_DOCS_PER_FILE = 5000
 MAX_FILES = 100_000
 """`spacy.Corpus.v1` sorts a directory by name, which is in order while the numbers have five digits."""
@@ -85,6 +87,7 @@ def write(
         written.files = 1
         return written
     _check_output(output, inputs)
+    _check_suffix(output, format)
     try:
         if directory:
             with whole_directory(output, suffix=SUFFIX) as made:
@@ -100,11 +103,28 @@ def write(
                     _write_text(map(text, docs), file_)
         written.files = 1
     except OSError as error:
-        raise _unwritable(output, error) from error
+        raise output_error(output, error) from error
     return written
 
 
+def _check_suffix(output: Path, format: str) -> None:
+    """Refuse a name that says something else than the format."""
+    suffix = output.suffix.lower()
+    if suffix in _COMPRESSED:
+        raise FormatError(
+            output, "the output is not compressed", f"leave {output.suffix} away, and compress it then"
+        )
+    if format == SPACY and suffix in _TEXT:
+        what = f"a DocBin would be called {output.suffix}"
+        raise FormatError(output, what, f"name the format with --to, or a directory or a {SUFFIX} file")
+    if format != SPACY and suffix == SUFFIX:
+        raise FormatError(output, f"a file of the format {format} would be called {SUFFIX}", "choose another name")
+
+
 def _check_output(output: Path, inputs: Sequence[Union[str, Path]]) -> None:
+    for folder in map(Path, inputs):
+        if folder.is_dir() and _is_below(output, folder):
+            raise FormatError(output, f"lies in the input {folder}", "choose another output")
     for path in find_files(inputs):
         if str(path) != STDIN and output.exists() and (output.samefile(path) or _is_below(path, output)):
             raise FormatError(output, "is the input itself, or holds it", "choose another output")
@@ -114,7 +134,13 @@ def _is_below(path: Path, folder: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def _unwritable(output: Path, error: OSError) -> FormatError:
+def output_error(output: Path, error: OSError) -> FormatError:
+    """What is said of an output that cannot be written.
+
+    output (Path): The output, as the user named it.
+    error (OSError): The system's error, or one of `spacy_crf_ner.files`.
+    RETURNS (FormatError): The error to raise.
+    """
     if error.strerror is None and str(error).startswith(f"{output}: "):  # one of `files`, which says all
         what, _, mend = str(error).removeprefix(f"{output}: ").partition("; ")
         return FormatError(output, what, mend)

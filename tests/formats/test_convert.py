@@ -395,3 +395,31 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, bio: Path, monkeypatc
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, handler)
         assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        ("out.json", "spacy"),
+        ("out.BIO", "spacy"),
+        ("out.bio.gz", "bio"),
+        ("out.xz", "spacy"),
+        ("out.spacy", "bio"),
+    ],
+)
+def test_a_name_that_contradicts_the_format_is_refused(tmp_path: Path, bio: Path, name: str, to: str) -> None:
+    before = snapshot(tmp_path)
+    with pytest.raises(FormatError, match=f"^{tmp_path / name}: "):
+        convert(bio, tmp_path / name, to=to)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_output_in_the_folder_that_is_read_is_refused(tmp_path: Path) -> None:
+    write_bio(tmp_path / "in.bio", numbered(2))
+    with pytest.raises(FormatError, match="lies in the input"):
+        convert(tmp_path, tmp_path / "new" / "out.spacy")
+
+
+def test_spans_key_for_a_format_without_spans(tmp_path: Path, bio: Path) -> None:
+    with pytest.raises(ValueError, match=r"--spans-key all: bio holds no entities that overlap; .*cluener"):
+        convert(bio, tmp_path / "out", to="bio", spans_key="all")

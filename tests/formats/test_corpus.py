@@ -31,6 +31,8 @@ def texts(corpus: AnnotatedCorpus, nlp: Language = BLANK["zh"]) -> List[str]:
 
 def logged(caplog: pytest.LogCaptureFixture, corpus: AnnotatedCorpus) -> List[str]:
     caplog.set_level(logging.INFO, logger="spacy")
+    caplog.clear()
+    corpus._told.clear()  # it tells once
     list(corpus(BLANK["zh"]))
     return caplog.messages
 
@@ -99,7 +101,7 @@ def test_shorter_docs_are_left_out_and_their_number_is_logged(
 ) -> None:
     corpus = AnnotatedCorpus(bio, min_length=min_length)
     assert texts(corpus) == [text for text in TEXTS if len(text) >= min_length]
-    said = [f"{bio}: left out {4 - n_kept} docs of fewer than {min_length} tokens"] if n_kept < 4 else []
+    said = [f"{bio}: {4 - n_kept} docs that are shorter than min_length, left out"] if n_kept < 4 else []
     assert logged(caplog, corpus) == said
 
 
@@ -132,7 +134,7 @@ def test_long_docs_are_split_and_longer_sentences_stay_whole(
     path = put(tmp_path, "".join(f"{character} O\n" for character in text))
     corpus = AnnotatedCorpus(path, max_length=8)
     assert texts(corpus) == ["我来了。他去了。", "这一句话很长很长很长。", "好。是。”不。"]
-    assert logged(caplog, corpus) == [f"{path}: 1 sentences are longer than 8 tokens and stay whole"]
+    assert logged(caplog, corpus) == [f"{path}: 1 sentences that are longer than max_length, and whole"]
     assert texts(AnnotatedCorpus(path, max_length=8, min_length=9)) == ["这一句话很长很长很长。"]
     assert texts(AnnotatedCorpus(path, max_length=len(text))) == texts(AnnotatedCorpus(path)) == [text]
     sentences = ["我来了。", "他去了。", "这一句话很长很长很长。", "好。是。”", "不。"]
@@ -218,8 +220,8 @@ def test_what_was_met_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture
     ]
     path = put(tmp_path, "".join(f"{json.dumps(record)}\n" for record in records))
     said = logged(caplog, AnnotatedCorpus(path))
-    assert f"{path}: 1 overlapping entities left out" in said
-    assert any("empty" in line for line in said), said
+    assert f"{path}: 1 Overlapping entities, the longest kept" in said
+    assert f"{path}: 1 Empty texts, left out" in said
 
 
 @pytest.mark.parametrize("name", ["min_length", "max_length", "limit"])
@@ -291,3 +293,40 @@ def test_pipeline_trains_straight_from_the_files(bio: Path) -> None:
     trained, _ = train(nlp)
     examples: List[Example] = list(AnnotatedCorpus(bio)(spacy.blank("zh")))
     assert trained.evaluate(examples)["ents_f"] == 1.0
+
+
+def test_limit_is_that_of_the_first_and_mixed_then(bio: Path) -> None:
+    corpus = AnnotatedCorpus(bio, limit=2, shuffle=True)
+    assert {tuple(sorted(texts(corpus))) for _ in range(5)} == {tuple(sorted(TEXTS[:2]))}
+
+
+def test_what_was_met_is_logged_with_a_limit_too_and_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [
+        '{"text": "foobar baz", "spans": [{"start": 0, "end": 3, "label": "A"}]}',
+        '{"text": "b", "spans": []}',
+    ]
+    path = put(tmp_path, "\n".join(lines * 2))
+    corpus = AnnotatedCorpus(path, limit=1)
+    caplog.set_level(logging.INFO, logger="spacy")
+    nlp = spacy.blank("en")
+    for _ in range(2):
+        assert len(list(corpus(nlp))) == 1
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: 1 docs with token boundaries of their own") and f"({path}:1)" in said
+
+
+def test_relations_within_a_part_are_kept_and_others_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spans = [{"start": start, "end": start + 1, "label": "A"} for start in (0, 1, 4, 5)]
+    links = [(0, 1), (2, 3), (1, 2)]
+    relations = [{"head_span": spans[head], "child_span": spans[child], "label": "R"} for head, child in links]
+    path = put(tmp_path, json.dumps({"text": "甲乙去。丙丁来。", "spans": spans, "relations": relations, "id": 7}))
+    caplog.set_level(logging.INFO, logger="spacy")
+    examples = list(AnnotatedCorpus(path, max_length=4)(spacy.blank("zh")))
+    relation = {"label": "R", "head": [0, 1, "A"], "tail": [1, 2, "A"]}
+    assert [example.reference.user_data["relations"] for example in examples] == [[relation], [relation]]
+    assert [example.reference.user_data["meta"] for example in examples] == [{"id": 7}] * 2
+    assert any("1 relations across sentences, left out" in message for message in caplog.messages)

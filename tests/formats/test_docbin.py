@@ -125,3 +125,10 @@ def test_user_data_of_a_later_doc_leaves_the_earlier_ones_without() -> None:
     stored = make_doc_bin(docs).get_docs(spacy.blank("zh").vocab)
     assert [doc.user_data for doc in stored] == [{}, {META: {"id": 1}}, {}]
     assert not make_doc_bin(docs[::2]).store_user_data
+
+
+def test_user_data_that_cannot_be_saved_is_told() -> None:
+    doc = BLANK["zh"].make_doc("中")
+    doc.user_data.update({ORIGIN: Origin("a.txt", 3), "x": object()})
+    with pytest.raises(FormatError, match=r"^a\.txt:3: the user data of the doc cannot be saved .*JSON can hold$"):
+        make_doc_bin([doc])

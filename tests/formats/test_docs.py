@@ -227,3 +227,13 @@ def test_words_are_joined_as_the_language_writes(lang: str, text: str) -> None:
     tokens = text.split() if " " in text else ["ไป", "กรุงเทพ"]
     doc = DocMaker(lambda: nlp).from_tokens(tokens, [(0, 1, "LOC")], SOURCE, 1)
     assert doc.text == text
+
+
+@pytest.mark.parametrize(
+    ("lang", "tokens", "joined"),
+    [("zh", ["Hello", "world"], 1), ("en", ["Hello", "world"], 0), ("zh", ["a", "b", "中国", "IBM"], 0)],
+)
+def test_latin_words_that_are_joined_are_counted(lang: str, tokens: List[str], joined: int) -> None:
+    maker_ = maker(lang)
+    maker_.from_tokens(tokens, [], SOURCE, 1)
+    assert maker_.counts.joined == joined

@@ -180,7 +180,7 @@ def test_file_that_ends_inside_an_array(path: Path, content: str) -> None:
         ("null", 1, "'null' stands where a record should begin"),
         ('[\n"text"]', 2, "stands where a record should begin"),
         ('{"a": 1}\n\u3000{"a": 2}', 2, r"'\\u3000.*stands where a record should begin"),
-        ('[{"a": 1},\n]', 2, "']' stands where a record should begin"),
+        ('[{"a": 1},\n]', 2, "a comma stands before the array's end"),
         ('[{"a": 1},\n,{}]', 2, "stands where a record should begin"),
         ('[{"a": 1}\n{"a": 2}]', 2, "stands where a comma or the array's end should"),
         ('[{"a": 1}]\n{"a": 2}', 2, "stands after the array's end"),

@@ -190,11 +190,12 @@ def test_offsets_count_utf_16_units_if_they_are_said_to(path: Path, record: Dict
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "allowed"), [("offsets", "utf-8", "characters, utf-16"), ("verify", "no", "true, false")]
+    ("setting", "value", "allowed"),
+    [("offsets", "utf-8", "choose one of characters, utf-16"), ("verify", "no", "give true or false")],
 )
 def test_wrong_setting(path: Path, setting: str, value: Any, allowed: str) -> None:
     make = DocMaker(lambda: BLANK["en"])
-    with pytest.raises(ValueError, match=f"{setting} is '{value}'; choose one of {allowed}"):
+    with pytest.raises(ValueError, match=f"{setting} is '{value}'; {allowed}"):
         list(read_jsonl(Source(write_records(path, {"text": ""})), make, **{setting: value}))
 
 
@@ -295,3 +296,10 @@ def test_prodigy_s_relations_name_spans(path: Path) -> None:
     found = read("jsonl", write_records(path, {"text": TEXT, "spans": SPANS, "relations": listed}))
     assert relations(found.docs[0]) == [("Kill", LINCOLN, BOOTH)]
     assert found.notes == {TOKEN_RELATIONS: 4}
+
+
+def test_entities_as_spacy_once_had_them(path: Path) -> None:
+    record = {"text": "张三去上海", "entities": [[0, 2, "PER"], [3, 5, "LOC"]]}
+    (doc,) = read("jsonl", write_records(path, record), lang="zh").docs
+    assert entities(doc) == [(0, 2, "PER"), (3, 5, "LOC")]
+    assert "meta" not in doc.user_data

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.offsets import UNITS, Offsets, check_unit
+from spacy_crf_ner.formats.offsets import Offsets
 from spacy_crf_ner.formats.records import Record
 from spacy_crf_ner.formats.source import Source
 
@@ -47,10 +47,3 @@ def test_place_that_is_none(unit: str, start: int, end: int, what: str, mend: st
     with pytest.raises(FormatError, match=mend) as raised:
         offsets.span(RECORD, start, end, "X")
     assert (raised.value.path, raised.value.line, raised.value.what) == (Path("x.jsonl"), 3, what)
-
-
-def test_unit_that_is_none() -> None:
-    for unit in UNITS:
-        check_unit(unit)
-    with pytest.raises(ValueError, match="'bytes'; choose one of characters, utf-16"):
-        check_unit("bytes")

@@ -4,15 +4,18 @@ import json
 import lzma
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
+import catalogue  # type: ignore[import-untyped]
 import pytest
 from spacy.tokens import Doc, DocBin
 
 from spacy_crf_ner.formats.docs import ORIGIN, DocMaker, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import read
+from spacy_crf_ner.formats.registry import readers
 from spacy_crf_ner.formats.sniff import Guess
+from spacy_crf_ner.formats.source import Source
 from tests.formats.reading import BLANK, found_in, put
 
 BIO = "张 B-PER\n三 I-PER\n来 O\n\n"
@@ -155,3 +158,18 @@ def test_docs_know_where_they_were_read(tmp_path: Path) -> None:
     path = put(tmp_path, "\n" + BIO * 2)
     assert [doc.user_data[ORIGIN] for doc in found_in(path).docs] == [Origin(str(path), 2), Origin(str(path), 6)]
     assert str(found_in(path).docs[1].user_data[ORIGIN]) == f"{path}:6"
+
+
+def test_docs_that_a_reader_makes_itself_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "REGISTRY", dict(catalogue.REGISTRY))
+
+    @readers("own")
+    def read_own(source: Source, make: DocMaker) -> Iterator[Doc]:
+        for line in source.lines():
+            yield Doc(make.nlp.vocab, words=[line.text])
+
+    readers("none", func=lambda source, make: None)
+    found = found_in(put(tmp_path, "甲\n乙\n"), format="own")
+    assert (found.texts, found.counts.docs) == (["甲 ", "乙 "], 2)
+    with pytest.raises(ValueError, match="the reader of the format 'none' gives no docs"):
+        found_in(put(tmp_path, "甲\n"), format="none")

@@ -203,11 +203,14 @@ def test_columns_are_told_with_their_settings(tmp_path: Path, content: str, sett
 
 
 def test_why_says_what_was_seen(tmp_path: Path) -> None:
-    assert guess(tmp_path, "a NN B-A\n").why == "3 columns, tags with B- in column 2"
-    assert guess(tmp_path, "B-A a\n").why == "2 columns, tags with B- in column 0"
+    assert guess(tmp_path, "a NN B-A\n").why == "3 columns, tokens in column 0, tags with B- in column 2"
+    assert guess(tmp_path, "B-A a\n").why == "2 columns, tokens in column 1, tags with B- in column 0"
     why = guess(tmp_path, "-DOCSTART-\n\na NN B-A\n").why
-    assert why == "3 columns, -DOCSTART- lines, tags with B- in column 2"
-    assert guess(tmp_path, "a\tNN\tB-A\n\t\nb\tNN\tO\n").why == "3 columns, tags with B- in column 2"
+    assert why == "3 columns, -DOCSTART- lines, tokens in column 0, tags with B- in column 2"
+    assert (
+        guess(tmp_path, "a\tNN\tB-A\n\t\nb\tNN\tO\n").why
+        == "3 columns, tokens in column 0, tags with B- in column 2"
+    )
     assert guess(tmp_path, "a O\n").why == "tags that are all O"
     assert guess(tmp_path, column("B-A I-A E-A")).why == "tags with B-, E-, I-"
     assert guess(tmp_path, column("I-A O")).why == "tags with I-, of which I- begins entities"
@@ -263,7 +266,7 @@ def test_empty_file_is_refused(tmp_path: Path, content: Union[str, bytes]) -> No
     ids=["text", "csv", "tsv", "readme", "line", "json", "array", "empty", "deep", "number", "binary", "random"],
 )
 def test_what_is_of_no_format_is_refused(tmp_path: Path, content: Union[str, bytes]) -> None:
-    with pytest.raises(FormatError, match=r"a\.txt:1: .*--format"):
+    with pytest.raises(FormatError, match=r"a\.txt:1: .*(--format|convert the file to UTF-8)"):
         guess(tmp_path, content)
 
 
@@ -288,3 +291,30 @@ def test_real_files(data_dir: Path, pattern: str, expected: "tuple[str, Dict[str
 def test_real_files_of_no_format(data_dir: Path, name: str) -> None:
     with pytest.raises(FormatError, match="no format that can be told"):
         sniff(Source(data_dir / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        ("# id = 1\n1\tAnn\tB-PER\t-\n2\tin\tO\t-\n\n1\tRome\tB-LOC\t-\n", {"token_column": 1, "tag_column": 2}),
+        ("#\thttp://x\n1\tAnn\tB-PER\tO\n2\tin\tO\tO\n", {"token_column": 1, "tag_column": 2}),
+        ("中\tB-LOC\t\n国\tI-LOC\t\n", {"tag_column": 1}),
+        ("中\tNN\tO\n国\tNN\tO\n", {}),
+    ],
+    ids=["CoNLL-U", "GermEval", "trailing TAB", "all O"],
+)
+def test_columns_are_those_with_the_tokens_and_the_entities(
+    tmp_path: Path, content: str, settings: Dict[str, Any]
+) -> None:
+    found = guess(tmp_path, content)
+    assert (found.format, dict(found.settings)) == ("conll", {"scheme": "bio", **settings})
+
+
+def test_keys_of_a_record_that_is_not_known_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"keys 'sentence', 'x' is of no format .*text_key=NAME"):
+        guess(tmp_path, '{"sentence": "中", "x": 1}\n')
+
+
+def test_utf_16_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="not UTF-8"):
+        guess(tmp_path, "中 O\n国 O\n".encode("utf-16"))
