@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Optional, Tuple, Union
 
-import spacy
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from spacy import util
 from spacy.language import Language
@@ -19,6 +18,7 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._reading import blank
 from spacy_crf_ner.files import whole_file
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
 
@@ -106,7 +106,7 @@ def init_config(
     RAISES (ValueError): The language or the head is unknown, the language's tokenizer is not installed, there is
         no encoder for LoRA, or the encoder's name cannot stand in a config.
     """
-    nlp = _blank(lang)
+    nlp = blank(lang)
     lang = str(nlp.lang)
     if head not in STAGES:
         raise ValueError(f"--head {head}: no such head; choose from {', '.join(known.value for known in Head)}")
@@ -143,19 +143,6 @@ def init_config(
     )
     _construct(util.load_config_from_str(text))
     return text
-
-
-def _blank(lang: str) -> Language:
-    """The language's blank pipeline, whose config has its tokenizer.
-
-    RAISES (ValueError): There is no such language, or its tokenizer is not installed.
-    """
-    try:
-        return spacy.blank(lang)
-    except ImportError as error:
-        reason = " ".join(str(error).split())
-        mend = "choose a language of https://spacy.io/usage/models#languages"
-        raise ValueError(f"--lang {lang}: {reason}; {mend}") from None
 
 
 def _environment() -> Environment:

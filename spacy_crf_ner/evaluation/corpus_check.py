@@ -96,7 +96,7 @@ class CorpusCheck:
         """Read a split.
 
         name (str): Its name, for messages.
-        docs (Iterable[Doc]): Its docs; none is kept.
+        docs (Iterable[Doc]): Its docs, all with a token at least; none is kept.
         make (DocMaker): What makes them, for this split alone.
         RETURNS (SplitStats): The counts.
         """
@@ -106,12 +106,11 @@ class CorpusCheck:
         for batch in minibatch(docs, _BATCH):
             for doc in batch:
                 stats.add(doc, make.nlp.tokenizer)
-                if len(doc):
-                    self._texts.add(name, doc)
-                    if is_train:
-                        self._forms.add(doc)
+                self._texts.add(name, doc)
+                if is_train:
+                    self._forms.add(doc)
             if self.encoder is not None and stats.pieces is not None:
-                stats.pieces.extend(self.encoder.lengths([doc.text for doc in batch if len(doc)]))
+                stats.pieces.extend(self.encoder.lengths([doc.text for doc in batch]))
         counts = make.counts
         stats.empty_docs = counts.empty  # they are counted and not handed on
         stats.overlapping, stats.duplicates = counts.overlapping, counts.duplicates

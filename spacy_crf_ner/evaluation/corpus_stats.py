@@ -80,7 +80,7 @@ class SplitStats:
 
     name (str): "train", "dev" or "test".
     docs (int): Docs that have a token; all but `empty_docs` is about them.
-    empty_docs (int): Docs without a token.
+    empty_docs (int): Docs without a token, which the reader left out.
     docs_without_entity, tokens, characters (int): As they say.
     adjacent (int): Entities that begin where another ends.
     missing_tokens (int): Tokens of unknown annotation.
@@ -125,12 +125,9 @@ class SplitStats:
     def add(self, doc: Doc, tokenize: Callable[[str], Doc]) -> None:
         """Count a doc in.
 
-        doc (Doc): A gold doc.
+        doc (Doc): A gold doc, with a token at least.
         tokenize (Callable[[str], Doc]): The tokenizer of the pipeline that will see its text.
         """
-        if not len(doc):
-            self.empty_docs += 1
-            return
         text, words = doc.text, [token.text for token in doc]
         self.docs += 1
         self.characters += len(text)
@@ -266,7 +263,7 @@ def split_stats(name: str, docs: Iterable[Doc], tokenize: Callable[[str], Doc]) 
     """Count what a split holds.
 
     name (str): The split's name, for messages.
-    docs (Iterable[Doc]): Gold docs, empty ones included.
+    docs (Iterable[Doc]): Gold docs, all with a token at least.
     tokenize (Callable[[str], Doc]): The tokenizer of the pipeline that will see their texts.
     RETURNS (SplitStats): The counts.
     """

@@ -111,17 +111,9 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
                 f" --set scheme={scheme.name}"
             )
         near = row.tag[:1].upper() + row.tag[1:].replace("_", "-", 1)
-        if near != row.tag and _is_tag(near, scheme):
+        if near != row.tag and scheme.has(near):
             mend = f"write {near!r}"
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
-
-
-def _is_tag(tag: str, scheme: Scheme) -> bool:
-    try:
-        scheme.split(tag)
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(prefixes: Sequence[str]) -> str:

@@ -68,6 +68,14 @@ class Scheme:
                 )
         raise ValueError(f"is no tag of {self.name}")
 
+    def has(self, tag: str) -> bool:
+        """Whether a tag is one of this scheme."""
+        try:
+            self.split(tag)
+        except ValueError:
+            return False
+        return True
+
     def read(self, tags: Sequence[str], complain: Complain) -> List[Span]:
         """Read the entities off the tags of a sentence.
 

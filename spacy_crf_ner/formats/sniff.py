@@ -213,7 +213,7 @@ def _scheme(sentences: Sequence[Sequence[str]]) -> Optional[Tuple[str, str]]:
     name = min(faults, key=lambda name: sum(faults[name]))
     if not any(tag for sentence in sentences for tag in sentence) or 2 * faults[name][0] >= n_tags:
         return None
-    letters = {tag.partition("-")[0] for sentence in sentences for tag in sentence if _is_tag(SCHEMES[name], tag)}
+    letters = {tag.partition("-")[0] for sentence in sentences for tag in sentence if SCHEMES[name].has(tag)}
     begun = sorted(f"{letter}-" for letter in letters - {OUTSIDE})
     why = f"tags with {', '.join(begun)}" if begun else "tags that are all O"
     return name, f"{why}, of which I- begins entities" if name == "iob1" else why
@@ -228,18 +228,10 @@ def _faults(scheme: Scheme, sentences: Sequence[Sequence[str]]) -> Tuple[int, in
         n_broken += 1
 
     for sentence in sentences:
-        known = [tag if _is_tag(scheme, tag) else OUTSIDE for tag in sentence]
+        known = [tag if scheme.has(tag) else OUTSIDE for tag in sentence]
         n_unknown += sum(tag != "" and tag != mine for tag, mine in zip(sentence, known))
         scheme.read(known, complain)
     return n_unknown, n_broken
-
-
-def _is_tag(scheme: Scheme, tag: str) -> bool:
-    try:
-        scheme.split(tag)
-    except ValueError:
-        return False
-    return True
 
 
 def _has_positions(sentences: Sentences) -> bool:

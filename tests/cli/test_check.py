@@ -85,10 +85,11 @@ def test_test_split_is_a_third_column(tmp_path: Path) -> None:
 
 
 def test_types_have_a_sum_and_a_dash_where_there_is_none(tmp_path: Path) -> None:
-    result = check(tmp_path, gold_docs(), [make_doc("张三", PER)])
+    result = check(tmp_path, gold_docs(), [make_doc("张三去上海", [(0, 2, "PER"), (3, 5, "LOC")])])
     assert row(result, "PER") == ["1", "1", "0.0", "%"]
-    assert row(result, "LOC") == ["1", "0", "-"]
-    assert row(result, "all") == ["3", "1", "0.0", "%"]
+    assert row(result, "LOC") == ["1", "1", "100.0", "%"]
+    assert row(result, "ORG") == ["1", "0", "-"]
+    assert row(result, "all") == ["3", "2", "50.0", "%"]
 
 
 def test_dev_and_test_are_optional(tmp_path: Path) -> None:
@@ -131,7 +132,9 @@ def test_useless_splits_are_errors(tmp_path: Path, train: List[Doc], dev: List[D
 
 def test_error_names_its_code_and_place(tmp_path: Path) -> None:
     dev = [make_doc(["李", " "], [(1, 2, "PER")])]
-    told, status = errors(check(tmp_path, people(), dev))
+    result = check(tmp_path, people(), dev)
+    told, status = errors(result)
+    assert "whitespace_entities" not in result.stdout
     path = tmp_path / "dev" / "1.spacy"
     assert told.endswith(f"a model could see [whitespace_entities] {path}: doc 1")
     assert status == "--fail-on error: whitespace_entities"
@@ -271,14 +274,22 @@ def test_most_ambiguous_mentions_are_a_table(tmp_path: Path) -> None:
 
 def test_nothing_is_too_wide_and_nothing_invisible(tmp_path: Path) -> None:
     odd = "张\t\x1b[31m三\u200b" + "很长" * 300
-    label = "a very long name of a type of entity that goes on\n"
+    label = "a very long name of a type of entity that goes on\n\x1b[31m"
     train = [make_doc(odd, [(0, len(odd), label)]), make_doc(odd, [(0, 2, label)]), make_doc("在张\t")]
-    result = check(tmp_path, train, [make_doc(odd)], None, "--verbose", "--fail-on", "none")
+    dev = [make_doc(odd), make_doc("李四", [(0, 2, "new\n\x1b[31m")])]
+    result = check(tmp_path, train, dev, None, "--verbose", "--fail-on", "none")
     assert result.exit_code == 0, result.output
+    assert errors(result)[0].startswith(r"dev has types that train lacks: new\n\x1b[31m (1); no model")
     for line in result.stdout.splitlines():
         assert sum(2 if ord(char) > 0x2E80 else 1 for char in line) <= WIDTH, line
     assert "\x1b[31m" not in result.output and "\u200b" not in result.stdout and "\t" not in result.stdout
     assert r"'张\t\x1b[31m三\u200b" in result.stdout
+
+
+def test_what_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    train = tmp_path / "train.bio"
+    train.write_text("no format", encoding="utf8")
+    assert run(str(train), str(tmp_path / "dev.bio")).stderr.startswith(f"{tmp_path / 'dev.bio'}: no such file;")
 
 
 def test_paths_are_told_from_their_common_folder_on(tmp_path: Path) -> None:

@@ -24,9 +24,8 @@ def test_stats_count_what_is_there() -> None:
         make_doc("张三李四去北京", [(0, 2, "PER"), (2, 4, "PER"), (5, 7, "LOC")]),
         make_doc("《论语》", [(0, 4, "BOOK")]),
         make_doc("今天下雨", missing=[(1, 3)]),
-        make_doc(""),
     )
-    assert (stats.docs, stats.empty_docs, stats.docs_without_entity) == (3, 1, 1)
+    assert (stats.docs, stats.docs_without_entity) == (3, 1)
     assert (stats.characters, stats.tokens, stats.missing_tokens, stats.misaligned_tokens) == (15, 15, 2, 0)
     assert (stats.entities, stats.types) == (4, {"PER": 2, "LOC": 1, "BOOK": 1})
     assert stats.docs_with_type == {"PER": 1, "LOC": 1, "BOOK": 1}
