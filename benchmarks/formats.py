@@ -25,9 +25,9 @@ import spacy
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.convert import convert
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.docs import RENEW_EVERY, DocMaker
 from spacy_crf_ner.formats.reading import read
-from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, write
+from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.labels import Span
 
 Sentence = Tuple[str, List[Span]]
@@ -77,7 +77,7 @@ def docs_of(source: Input, make: DocMaker) -> Iterator[Doc]:
 
 def read_once(source: Input) -> Tuple[float, int]:
     """Seconds of this process to read a file, and its characters."""
-    make = DocMaker(lambda: spacy.blank(source.lang), renew_every=N_DOCS_PER_FILE)
+    make = DocMaker(lambda: spacy.blank(source.lang), renew_every=RENEW_EVERY)
     start = process_time()
     for _ in docs_of(source, make):
         pass

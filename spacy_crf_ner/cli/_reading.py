@@ -2,16 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence
 
 import spacy
-from spacy.cli._util import Opt, import_code
+from spacy.cli._util import Opt
 from spacy.language import Language
-from spacy.tokens import Doc
 from typer import echo
 
-from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.sniff import Guess
 
 FormatOption = Annotated[
@@ -65,30 +62,6 @@ def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, An
         except json.JSONDecodeError:
             settings[name.replace("-", "_")] = value
     return settings
-
-
-def read_files(
-    paths: Sequence[Path],
-    make: DocMaker,
-    *,
-    format: str = AUTO,
-    repair: bool = False,
-    settings: Optional[Sequence[str]] = None,
-    code: Optional[Path] = None,
-    progress: Optional[Callable[[int], object]] = None,
-) -> Iterator[Doc]:
-    """Read files as a command's options say, and say on stderr what `auto` took them for.
-
-    make (DocMaker): Makes the docs and counts.
-    paths, format, repair, settings, code: The values of the command's arguments and options.
-    progress (Optional[Callable[[int], object]]): Called with the number of bytes read since the last call.
-    YIELDS (Doc): The docs, none of them empty.
-    RAISES (FormatError): A file cannot be read.
-    RAISES (ValueError): An option makes no sense.
-    """
-    import_code(code)
-    parsed = parse_settings(settings, repair)
-    yield from read(paths, make, format=format, settings=parsed, tell=teller(), progress=progress)
 
 
 def teller() -> Callable[[Path, Guess], None]:

@@ -26,14 +26,13 @@ from spacy_crf_ner.evaluation.corpus_check import CorpusCheck, CorpusReport
 from spacy_crf_ner.evaluation.finding import Severity, parse_fail_on
 from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary, VectorsVocabulary
 from spacy_crf_ner.files import whole_file
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.docs import RENEW_EVERY, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import find_files
+from spacy_crf_ner.formats.writing import STDOUT
 
 DEFAULT_WINDOW = 128
 """That of this package's models, in tokens or word-pieces."""
-STDOUT = "-"
-_RENEW_EVERY = 5000
 
 
 @app.command("check")
@@ -84,7 +83,7 @@ def check_cli(
             vectors=VectorsVocabulary(vectors) if vectors else None,
         )
         for name, path in paths.items():
-            make = DocMaker(lambda: blank(lang), renew_every=_RENEW_EVERY)
+            make = DocMaker(lambda: blank(lang), renew_every=RENEW_EVERY)
             check.add(name, read([path], make, format=format, settings=parsed, tell=tell), make)
         report = check.report()
         _write(report, list(paths.values()), json, verbose)

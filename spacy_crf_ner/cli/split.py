@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Iterator, List, Optional, Sequence, Tuple
 
-from spacy.cli._util import Arg, Opt
+from spacy.cli._util import Arg, Opt, import_code
 from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
@@ -16,13 +16,14 @@ from spacy_crf_ner.cli._reading import (
     RepairOption,
     SetOption,
     blank,
-    read_files,
+    parse_settings,
+    teller,
 )
 from spacy_crf_ner.files import whole_directory
 from spacy_crf_ner.formats.docbin import make_doc_bin
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.reading import AUTO
+from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import STDIN
 from spacy_crf_ner.formats.splitting import Split, check_asked, split
 from spacy_crf_ner.formats.writing import SUFFIX, output_error
@@ -62,10 +63,12 @@ def split_cli(
     held_out = {name: asked for name, asked in (("dev", dev), ("test", test)) if asked is not None}
     with one_line_errors(), orderly_termination():
         check_asked(held_out)
+        import_code(code)
         _check_output(output, data, force)
         with _whole(output, force) as made:
             make = DocMaker(lambda: blank(lang), spans_key=spans_key)
-            docs = list(read_files(data, make, format=format, repair=repair, settings=settings, code=code))
+            parsed = parse_settings(settings, repair)
+            docs = list(read(data, make, format=format, settings=parsed, tell=teller()))
             found = split(docs, held_out, seed=seed)
             made.mkdir()
             for name, part in found.parts.items():

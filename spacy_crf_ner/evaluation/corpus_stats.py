@@ -4,7 +4,7 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Callable, DefaultDict, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, DefaultDict, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy
 from spacy.attrs import ENT_IOB, ENT_TYPE, ORTH, SPACY
@@ -257,17 +257,3 @@ def _lengths(unit: str, values: "array[int]", window: int) -> Lengths:
     lengths = numpy.frombuffer(values, dtype=values.typecode)
     median, p99, longest = (int(n) for n in numpy.percentile(lengths, (50, 99, 100), method="higher"))
     return Lengths(unit, median, p99, longest, window, int((lengths > window).sum()))
-
-
-def split_stats(name: str, docs: Iterable[Doc], tokenize: Callable[[str], Doc]) -> SplitStats:
-    """Count what a split holds.
-
-    name (str): The split's name, for messages.
-    docs (Iterable[Doc]): Gold docs, all with a token at least.
-    tokenize (Callable[[str], Doc]): The tokenizer of the pipeline that will see their texts.
-    RETURNS (SplitStats): The counts.
-    """
-    stats = SplitStats(name)
-    for doc in docs:
-        stats.add(doc, tokenize)
-    return stats

@@ -75,7 +75,6 @@ class VectorsVocabulary:
     unit = "tokens"
 
     def __init__(self, path: Union[str, Path]) -> None:
-        self.name = f"vectors {path}"
         self.name = str(path)
         try:
             nlp = spacy.load(str(path))

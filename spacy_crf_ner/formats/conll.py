@@ -8,7 +8,7 @@ from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
-from spacy_crf_ner.formats.source import Line, Source
+from spacy_crf_ner.formats.source import Source
 
 DOCSTART = "-DOCSTART-"
 DOCSTARTS = f"{DOCSTART} lines"
@@ -57,47 +57,44 @@ def split_columns(text: str) -> List[str]:
 
 
 def _rows(source: Source, make: DocMaker, scheme: Scheme, token_column: int, tag_column: int) -> Rows:
-    first: Optional[Line] = None
+    first = n_columns = 0  # the first line of columns, and how many it has
     between = True
-    for line in source.lines():
+    for number, text in source.lines():
         row: Optional[Row] = None
-        columns = split_columns(line.text)
-        if line.text.startswith(DOCSTART):
+        columns = split_columns(text)
+        if text.startswith(DOCSTART):
             make.counts.notes[DOCSTARTS] += 1
-        elif between and line.text.startswith("#") and not _is_row(columns, first, scheme, tag_column):
+        elif between and text.startswith("#") and not _is_row(columns, n_columns, scheme, tag_column):
             make.counts.notes[COMMENTS] += 1
         elif any(columns):
-            first = first or line
-            row = _row(line, columns, first, source, token_column, tag_column)
+            if not first:
+                first, n_columns = number, len(columns)
+            if len(columns) != n_columns:
+                what = f"{len(columns)} column(s) where line {first} has {n_columns}: {quote(text)}"
+                mend = "write all columns; where a token is white space, separate by TAB"
+                raise source.error(what, mend, number)
+            row = _row(number, columns, source, token_column, tag_column)
         between = row is None
         yield row
 
 
-def _is_row(columns: List[str], first: Optional[Line], scheme: Scheme, tag_column: int) -> bool:
-    """Whether a line that could be a comment has the columns of the others and a tag."""
-    if len(columns) < 2 or (first is not None and len(columns) != len(split_columns(first.text))):
+def _is_row(columns: List[str], n_columns: int, scheme: Scheme, tag_column: int) -> bool:
+    """Whether a line that could be a comment has the columns of the others, if there are any, and a tag."""
+    if len(columns) < 2 or (n_columns and len(columns) != n_columns):
         return False
-    try:
-        scheme.split(columns[tag_column])
-    except (IndexError, ValueError):
-        return False
-    return True
+    return -len(columns) <= tag_column < len(columns) and scheme.has(columns[tag_column])
 
 
-def _row(line: Line, columns: List[str], first: Line, source: Source, token_column: int, tag_column: int) -> Row:
-    n_columns = len(split_columns(first.text))
-    if len(columns) != n_columns:
-        what = f"{len(columns)} column(s) where line {first.number} has {n_columns}: {quote(line.text)}"
-        mend = "write all columns; where a token is white space, separate by TAB"
-        raise source.error(what, mend, line.number)
+def _row(number: int, columns: List[str], source: Source, token_column: int, tag_column: int) -> Row:
+    n_columns = len(columns)
     try:
         token, tag = columns[token_column], columns[tag_column]
     except IndexError:
         what = f"{n_columns} column(s), too few for token_column={token_column} and tag_column={tag_column}"
-        raise source.error(what, "name the columns, from 0, with --set", line.number) from None
-    if range(n_columns)[token_column] == range(n_columns)[tag_column]:
+        raise source.error(what, "name the columns, from 0, with --set", number) from None
+    if token_column % n_columns == tag_column % n_columns:
         what = f"{n_columns} column(s), of which token_column={token_column} and tag_column={tag_column} name one"
-        raise source.error(what, "name the columns, from 0, with --set", line.number)
+        raise source.error(what, "name the columns, from 0, with --set", number)
     if not token:
-        raise source.error(f"tag {quote(tag)} has no token", "write the token", line.number)
-    return Row(token, tag, line.number)
+        raise source.error(f"tag {quote(tag)} has no token", "write the token", number)
+    return Row(token, tag, number)

@@ -6,11 +6,11 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
 from spacy.language import Language
 
-from spacy_crf_ner.formats.docs import Counts, DocMaker
+from spacy_crf_ner.formats.docs import RENEW_EVERY, Counts, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.registry import get_writer, keywords
 from spacy_crf_ner.formats.sniff import Guess
-from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, SPACY, Written, write
+from spacy_crf_ner.formats.writing import SPACY, Written, write
 
 
 def convert(
@@ -47,7 +47,7 @@ def convert(
     if to != SPACY and keyed.keys() - keywords(get_writer(to, {})).keys():
         what = f"{to} holds no entities that overlap"
         raise ValueError(f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano or cluener")
-    make = DocMaker(make_nlp, spans_key=spans_key, renew_every=N_DOCS_PER_FILE)
+    make = DocMaker(make_nlp, spans_key=spans_key, renew_every=RENEW_EVERY)
     docs = read(inputs, make, format=format, settings=settings, tell=tell, progress=progress)
     docs = chain([next(docs)], docs)  # an unreadable input is told before anything else
     written = write(docs, output, format=to, settings=keyed, n_docs_per_file=n_docs_per_file, inputs=inputs)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -22,6 +22,8 @@ META = "meta"
 RELATIONS = "relations"
 """The key in `Doc.user_data` of the relations between entities: a list of `Relation.as_dict`."""
 
+RENEW_EVERY = 5000
+"""After how many docs a long run asks for another pipeline, so that memory stays constant."""
 _SPACELESS = frozenset({"ja", "th", "zh"})
 
 MISSING_WRITTEN = "tokens without annotation, written as no entity"
@@ -246,7 +248,8 @@ class DocMaker:
             doc = _doc_of_tokens(doc, tokens, self.separator) if tokens else _doc_cut(doc, text, places)
             spans = _spans(doc, places)
         origin = doc.user_data[ORIGIN] = Origin(str(source.path), line)
-        unique = [span for span in dict(zip(places, spans)).values() if span is not None]
+        # None is left: the tokens now begin and end where the entities do.
+        unique = list(dict(zip(places, cast(List[SpacySpan], spans))).values())
         self.counts.duplicates += len(places) - len(unique)
         entities = filter_spans(unique)
         self.counts.overlapping += len(unique) - len(entities)

@@ -189,14 +189,12 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
                 raise FormatError(path, "no such file", "check the path")
             files.append(path)
             continue
-        inside = sorted(
-            below
-            for below in path.rglob("*")
-            if below.is_file() and not any(part.startswith(".") for part in below.relative_to(path).parts)
-        )
-        for link in path.rglob("*"):
-            if link.is_symlink() and not link.exists():
-                raise FormatError(link, "a link to what is not there", "mend or delete it")
+        inside = []
+        for below in sorted(path.rglob("*")):
+            if below.is_symlink() and not below.exists():
+                raise FormatError(below, "a link to what is not there", "mend or delete it")
+            if below.is_file() and not any(part.startswith(".") for part in below.relative_to(path).parts):
+                inside.append(below)
         if not inside:
             raise FormatError(path, "the folder holds no file", "name a file, or a folder that holds some")
         files.extend(inside)

@@ -2,9 +2,10 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import List, Tuple
+from typing import List
 
 import pytest
 import spacy
@@ -14,7 +15,10 @@ from typer.testing import CliRunner
 
 import spacy_crf_ner.cli  # noqa: F401
 from spacy_crf_ner.formats.schemes import EMPTY_TAG, STRAY_INSIDE
+from tests.cli.util import invoke
 from tests.formats.util import BAD_LINES, MENDABLE_LINES, write_bio
+
+run = partial(invoke, "convert")
 
 SENTENCES = [
     [("中", "B-LOC"), ("国", "I-LOC"), ("人", "O")],
@@ -28,13 +32,6 @@ def bio(tmp_path: Path) -> Path:
     path = tmp_path / "in.bio"
     write_bio(path, SENTENCES)
     return path
-
-
-def run(*args: object) -> Tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command within this process."""
-    result = CliRunner().invoke(app, ["crf", "convert", *map(str, args)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result.exit_code, result.stdout, result.stderr
 
 
 def command_line(*args: object) -> "subprocess.CompletedProcess[str]":

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from time import monotonic
@@ -14,6 +15,9 @@ from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
 import spacy_crf_ner.cli.split  # noqa: F401
+from tests.cli.util import invoke
+
+run = partial(invoke, "split")
 
 SENTENCES = [(f"第{i}个人在北京。", [(-3, -1, "LOC")] if i % 2 else []) for i in range(40)]
 COMMAND = [sys.executable, "-m", "spacy", "crf", "split"]
@@ -38,13 +42,6 @@ def data(tmp_path: Path) -> Path:
     path = tmp_path / "in.jsonl"
     write_jsonl(path, SENTENCES)
     return path
-
-
-def run(*args: object) -> Tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command within this process."""
-    result = CliRunner().invoke(app, ["crf", "split", *map(str, args)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result.exit_code, result.stdout, result.stderr
 
 
 def unwrapped(stdout: str) -> str:

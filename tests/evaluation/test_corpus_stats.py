@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Callable, Iterable
 
 import numpy
 import pytest
@@ -7,12 +8,20 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_crf_ner.evaluation.corpus_stats import MAX_CASES, MAX_EXCERPT, Case, SplitStats, Tally, split_stats
+from spacy_crf_ner.evaluation.corpus_stats import MAX_CASES, MAX_EXCERPT, Case, SplitStats, Tally
 from spacy_crf_ner.formats.docs import ORIGIN, Origin
 from tests.evaluation.check_util import PER, in_english
 from tests.evaluation.util import make_doc
 
 ZH, EN = spacy.blank("zh"), spacy.blank("en")
+
+
+def split_stats(name: str, docs: Iterable[Doc], tokenize: Callable[[str], Doc]) -> SplitStats:
+    """What a split of these docs holds."""
+    stats = SplitStats(name)
+    for doc in docs:
+        stats.add(doc, tokenize)
+    return stats
 
 
 def stats_of(*docs: Doc, nlp: Language = ZH) -> SplitStats:

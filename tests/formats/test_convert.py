@@ -116,7 +116,7 @@ def test_files_hold_n_docs_in_order(tmp_path: Path, bio: Path, size: int, files:
 def test_vocab_is_renewed_within_and_between_files(
     tmp_path: Path, bio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert_module, "N_DOCS_PER_FILE", 5)
+    monkeypatch.setattr(convert_module, "RENEW_EVERY", 5)
     convert(bio, tmp_path / "out", n_docs_per_file=7)
     convert(bio, tmp_path / "out.spacy")
     for out in (tmp_path / "out", tmp_path / "out.spacy"):

@@ -1,24 +1,26 @@
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Iterator
 
 import catalogue  # type: ignore[import-untyped]
 import pytest
-from spacy.cli._util import app
 from spacy.tokens import Doc, DocBin
-from typer.testing import CliRunner
 
 import spacy_crf_ner.cli  # noqa: F401
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_reader, get_writer, keywords, readers, writers
 from spacy_crf_ner.formats.source import Source
+from tests.cli.util import invoke
 from tests.formats.reading import BLANK, found_in, put
 
 READERS = "biluo, bio, bioes, bios, bmes, cluener, conll, iob1, jsonl, spacy, spert"
 WRITERS = "bio, bioes, bmes, cluener, doccano, jsonl"
+
+run = partial(invoke, "convert")
 
 ACME = """\
 from spacy_crf_ner.formats.registry import readers
@@ -42,12 +44,6 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it, and what others have registered is not there."""
     ours = {key: value for key, value in catalogue.REGISTRY.items() if key[0] != readers.namespace[0]}
     monkeypatch.setattr(catalogue, "REGISTRY", ours)
-
-
-def run(*args: object) -> "tuple[int, str, str]":
-    result = CliRunner().invoke(app, ["crf", "convert", *map(str, args)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_reader_that_is_registered_by_decorator(tmp_path: Path) -> None:
