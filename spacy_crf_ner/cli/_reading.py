@@ -9,7 +9,7 @@ from spacy.cli._util import Opt
 from spacy.language import Language
 from typer import echo
 
-from spacy_crf_ner.formats.sniff import Guess
+from spacy_crf_ner.formats.guess import Guess
 
 FormatOption = Annotated[
     str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")

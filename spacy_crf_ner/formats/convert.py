@@ -7,9 +7,9 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 from spacy.language import Language
 
 from spacy_crf_ner.formats.docs import RENEW_EVERY, Counts, DocMaker
+from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.registry import get_writer, keywords
-from spacy_crf_ner.formats.sniff import Guess
 from spacy_crf_ner.formats.writing import SPACY, Written, write
 
 

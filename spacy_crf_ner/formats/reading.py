@@ -6,8 +6,9 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
+from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.registry import get_reader
-from spacy_crf_ner.formats.sniff import Guess, sniff
+from spacy_crf_ner.formats.sniff import sniff
 from spacy_crf_ner.formats.source import Source, find_files
 
 AUTO = "auto"

@@ -159,6 +159,7 @@ SCHEMES: Dict[str, Scheme] = {
         Scheme("bioes", last="E", single="S"),
         Scheme("biluo", last="L", single="U"),
         Scheme("bmes", inside="M", last="E", single="S"),
+        Scheme("bmewo", inside="M", last="E", single="W"),
     )
 }
 """All schemes, by name."""

@@ -4,10 +4,11 @@ import json
 import re
 from collections import Counter
 from itertools import pairwise
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
 from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.source import HEAD, Source
@@ -23,19 +24,6 @@ _MAX_COLUMNS = 64
 
 Sentences = List[List[List[str]]]
 """The columns of the lines of the sentences."""
-
-
-class Guess(NamedTuple):
-    """What a file is taken for.
-
-    format (str): The format's name.
-    settings (Mapping[str, Any]): Settings of its reader.
-    why (str): What in the file says so.
-    """
-
-    format: str
-    settings: Mapping[str, Any]
-    why: str
 
 
 def sniff(source: Source) -> Guess:

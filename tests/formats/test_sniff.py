@@ -8,8 +8,9 @@ import pytest
 from spacy.tokens import Doc, DocBin
 
 from spacy_crf_ner.formats.errors import FormatError
+from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.schemes import SCHEMES
-from spacy_crf_ner.formats.sniff import Guess, sniff
+from spacy_crf_ner.formats.sniff import sniff
 from spacy_crf_ner.formats.source import HEAD, Source
 from tests.formats.reading import BLANK, found_in, put
 
