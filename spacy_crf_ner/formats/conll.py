@@ -1,14 +1,16 @@
 """The format `conll`: columns with a tag in one of them, as the shared tasks of CoNLL have them."""
 
-from typing import Iterator, List, Optional
+from collections import Counter
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences
-from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
+from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
 
 DOCSTART = "-DOCSTART-"
 DOCSTARTS = f"{DOCSTART} lines"
@@ -22,33 +24,81 @@ def read_conll(
     scheme: str = "bio",
     token_column: int = 0,
     tag_column: int = -1,
+    sentence_column: Optional[int] = None,
+    index_column: Optional[int] = None,
+    spelling: str = STANDARD,
+    type: Optional[str] = None,
     repair: bool = False,
 ) -> Iterator[Doc]:
     """Read columns.
 
     They are separated by TAB in a line that holds one, else by any white space. All lines have as many. A line
     that begins with ``-DOCSTART-`` separates sentences. One that begins with ``#`` before the first token of a
-    sentence is a comment, unless it reads as a token and its tag. Both are noted.
+    sentence is a comment, unless it reads as a token and its tag. Both are noted, and so are the tags of entities
+    in columns that are not read.
 
     source (Source): The file.
     make (DocMaker): Makes the docs.
-    scheme (str): The tagging scheme, one of `schemes.SCHEMES`. (The shared task of 2003 had IOB1.)
+    scheme (str): The tagging scheme, one of `schemes.ALL_SCHEMES`. (The shared task of 2003 had IOB1.)
     token_column, tag_column (int): The columns, from 0, or from -1 backwards.
+    sentence_column (Optional[int]): A column that names the sentence: where it changes, a sentence begins.
+    index_column (Optional[int]): A column that counts the tokens: where it does not go up by 1, a sentence begins.
+    spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
+    type (Optional[str]): The label of all entities, where tags are letters alone.
     repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
     YIELDS (Doc): The docs, one a sentence.
     RAISES (FormatError): A line has not the columns, or no tag of the scheme.
-    RAISES (ValueError): There is no such scheme, or a column is no integer.
+    RAISES (ValueError): There is no such scheme or spelling, or a column is no integer.
     """
-    check_choice("scheme", scheme, list(SCHEMES))
+    check_choice("scheme", scheme, list(ALL_SCHEMES))
     check_bool("repair", repair)
-    for name, column in (("token_column", token_column), ("tag_column", tag_column)):
-        if type(column) is not int:
-            raise ValueError(
-                f"the setting {name} is {column!r}; give an integer: 0 is the first column, -1 the last"
-            )
-    rows = _rows(source, make, SCHEMES[scheme], token_column, tag_column)
-    for sentence in sentences(rows, SCHEMES[scheme], source, make, repair=repair):
+    check_spelling(spelling, type)
+    columns = Columns(token_column, tag_column, sentence_column, index_column)
+    columns.check_settings()
+    rows = _rows(source, make, ALL_SCHEMES[scheme], SPELLINGS[spelling], columns)
+    if scheme in SCHEMES:
+        rows = respelled(rows, source, spelling=spelling, type=type)
+    for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
+
+
+class Columns(NamedTuple):
+    """Which columns hold what, from 0, or from -1 backwards."""
+
+    token_column: int
+    tag_column: int
+    sentence_column: Optional[int] = None
+    index_column: Optional[int] = None
+
+    def check_settings(self) -> None:
+        """Check that all are integers, the last two or None.
+
+        RAISES (ValueError): One is something else.
+        """
+        for name, column in zip(self._fields, self):
+            if type(column) is not int and (column is not None or name in ("token", "tag")):
+                raise ValueError(
+                    f"the setting {name}_column is {column!r}; give an integer: 0 is the first column, -1 the last"
+                )
+
+    def named(self) -> str:
+        """The settings, for a message."""
+        return ", ".join(f"{name}={n}" for name, n in zip(self._fields, self) if n is not None)
+
+    def of(self, number: int, columns: List[str], source: Source) -> "Columns":
+        """The same from 0, in a line.
+
+        RAISES (FormatError): The line has too few columns, or two of these are one.
+        """
+        n_columns = len(columns)
+        given = [column for column in self if column is not None]
+        if any(not -n_columns <= column < n_columns for column in given):
+            what = f"{n_columns} column(s), too few for {self.named()}"
+            raise source.error(what, "name the columns, from 0, with --set", number)
+        if len({column % n_columns for column in given}) < len(given):
+            what = f"{n_columns} column(s), of which {self.named()} name one twice"
+            raise source.error(what, "name the columns, from 0, with --set", number)
+        return Columns(*(None if column is None else column % n_columns for column in self))  # type: ignore[arg-type]
 
 
 def split_columns(text: str) -> List[str]:
@@ -56,45 +106,92 @@ def split_columns(text: str) -> List[str]:
     return text.split("\t") if "\t" in text else text.split()
 
 
-def _rows(source: Source, make: DocMaker, scheme: Scheme, token_column: int, tag_column: int) -> Rows:
+def _rows(source: Source, make: DocMaker, scheme: Scheme, spelling: Spelling, columns: Columns) -> Rows:
     first = n_columns = 0  # the first line of columns, and how many it has
+    place: Optional[Columns] = None  # the columns in it
+    before: Optional[Tuple[Optional[str], Optional[str]]] = None  # sentence and index of the row before
+    unread: Counter[int] = Counter()
     between = True
     for number, text in source.lines():
         row: Optional[Row] = None
-        columns = split_columns(text)
+        cells = split_columns(text)
         if text.startswith(DOCSTART):
             make.counts.notes[DOCSTARTS] += 1
-        elif between and text.startswith("#") and not _is_row(columns, n_columns, scheme, tag_column):
+        elif (
+            between
+            and text.startswith("#")
+            and not _is_row(cells, n_columns, scheme, spelling, columns.tag_column)
+        ):
             make.counts.notes[COMMENTS] += 1
-        elif any(columns):
-            if not first:
-                first, n_columns = number, len(columns)
-            if len(columns) != n_columns:
-                what = f"{len(columns)} column(s) where line {first} has {n_columns}: {quote(text)}"
+        elif any(cells):
+            if place is None:
+                first, n_columns, place = number, len(cells), columns.of(number, cells, source)
+            if len(cells) != n_columns:
+                what = f"{len(cells)} column(s) where line {first} has {n_columns}: {quote(text)}"
                 mend = "write all columns; where a token is white space, separate by TAB"
                 raise source.error(what, mend, number)
-            row = _row(number, columns, source, token_column, tag_column)
+            row = _row(number, cells, source, place)
+            ids = _ids(cells, place)
+            if not between and before is not None and _begins(before, ids, number, source):
+                yield None
+            before = ids
+            if n_columns > 2:
+                unread.update(_unread(cells, place, spelling))
         between = row is None
         yield row
+    for column, count in sorted(unread.items()):
+        make.counts.notes[f"tags in column {column}, which is not read (--set tag_column={column} reads it)"] += (
+            count
+        )
 
 
-def _is_row(columns: List[str], n_columns: int, scheme: Scheme, tag_column: int) -> bool:
-    """Whether a line that could be a comment has the columns of the others, if there are any, and a tag."""
-    if len(columns) < 2 or (n_columns and len(columns) != n_columns):
+def _ids(cells: List[str], columns: Columns) -> Tuple[Optional[str], Optional[str]]:
+    sentence = None if columns.sentence_column is None else cells[columns.sentence_column]
+    return sentence, None if columns.index_column is None else cells[columns.index_column]
+
+
+def _begins(
+    before: Tuple[Optional[str], Optional[str]],
+    ids: Tuple[Optional[str], Optional[str]],
+    number: int,
+    source: Source,
+) -> bool:
+    """Whether a sentence begins with a row, by its sentence and index and those of the row before."""
+    (last_sentence, last_index), (sentence, index) = before, ids
+    if sentence != last_sentence:
+        return True
+    if index is None or last_index is None:
         return False
-    return -len(columns) <= tag_column < len(columns) and scheme.has(columns[tag_column])
+    for value in (last_index, index):
+        if not (value.isascii() and value.isdecimal()):
+            what = f"{quote(value)} in the index_column is no number"
+            raise source.error(what, "name another index_column, or none", number)
+    return int(index) != int(last_index) + 1
 
 
-def _row(number: int, columns: List[str], source: Source, token_column: int, tag_column: int) -> Row:
-    n_columns = len(columns)
-    try:
-        token, tag = columns[token_column], columns[tag_column]
-    except IndexError:
-        what = f"{n_columns} column(s), too few for token_column={token_column} and tag_column={tag_column}"
-        raise source.error(what, "name the columns, from 0, with --set", number) from None
-    if token_column % n_columns == tag_column % n_columns:
-        what = f"{n_columns} column(s), of which token_column={token_column} and tag_column={tag_column} name one"
-        raise source.error(what, "name the columns, from 0, with --set", number)
+def _unread(cells: List[str], columns: Columns, spelling: Spelling) -> Iterator[int]:
+    """The columns that hold a tag and are not read."""
+    for column, cell in enumerate(cells):
+        if spelling.separator in cell and len(cell) > 2 and column not in columns:
+            letter, hyphen, label = spelling.standard(cell).partition("-")
+            if hyphen and label and letter in LETTERS:
+                yield column
+
+
+def _is_row(cells: List[str], n_columns: int, scheme: Scheme, spelling: Spelling, columns: Columns) -> bool:
+    """Whether a line that could be a comment has the columns of the others, if there are any, and a tag."""
+    if len(cells) < 2 or (n_columns and len(cells) != n_columns):
+        return False
+    if not -len(cells) <= columns.tag_column < len(cells):
+        return False
+    tag = cells[columns.tag_column]
+    if scheme.name in BARE_SCHEMES:  # any word would do; so what follows "# " is a comment
+        return len(cells) == n_columns
+    return scheme.has(spelling.standard(tag)) or tag.upper() in LETTERS
+
+
+def _row(number: int, cells: List[str], source: Source, columns: Columns) -> Row:
+    token, tag = cells[columns.token_column], cells[columns.tag_column]
     if not token:
         raise source.error(f"tag {quote(tag)} has no token", "write the token", number)
     return Row(token, tag, number)

@@ -5,6 +5,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.schemes import EMPTY_TAG, Scheme
 from spacy_crf_ner.formats.source import Line, Source
+from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE, Span
 
 _SEPARATORS = frozenset(" \t")
@@ -79,6 +80,30 @@ def strict_rows(source: Source) -> Rows:
             yield _split(line, source)
 
 
+def respelled(rows: Rows, source: Source, *, spelling: str = STANDARD, type: Optional[str] = None) -> Rows:
+    """Spell the tags of rows as schemes read them: "O", or letter, hyphen and label.
+
+    rows (Rows): The rows.
+    source (Source): The file, for errors.
+    spelling (str): One of `SPELLINGS`.
+    type (Optional[str]): The label of all entities, where tags are letters without one.
+    YIELDS (Optional[Row]): The rows.
+    RAISES (FormatError): A tag is a letter without a label, and no type is given.
+    """
+    respell = SPELLINGS[spelling].standard
+    for row in rows:
+        if row is None:
+            yield None
+            continue
+        tag = respell(row.tag)
+        if tag.upper() in LETTERS:
+            if type is None:
+                what = f"tag {quote(row.tag)} of token {quote(row.token)} has no label"
+                raise source.error(what, "give the label of all entities with --set type=LABEL", row.line)
+            tag = f"{tag.upper()}-{type}"
+        yield Row(row.token, tag, row.line)
+
+
 def quote(text: str) -> str:
     """A text as it may stand in a message: escaped, and not too long."""
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
@@ -110,9 +135,9 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
                 "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
                 f" --set scheme={scheme.name}"
             )
-        near = row.tag[:1].upper() + row.tag[1:].replace("_", "-", 1)
-        if near != row.tag and scheme.has(near):
-            mend = f"write {near!r}"
+        spelling = next((name for name, way in SPELLINGS.items() if scheme.has(way.standard(row.tag))), None)
+        if spelling is not None:
+            mend = f"read tags of this spelling with --set spelling={spelling}"
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
 
 

@@ -150,6 +150,26 @@ class Scheme:
             complain(at, what, f"write '{self.last}-{label}'", UNCLOSED)
 
 
+@dataclass(frozen=True, eq=False)
+class BareScheme(Scheme):
+    """Tags that are a label alone, or "O" or "o". What is read off them cannot be written as such tags.
+
+    adjoining (bool): Whether neighbouring tokens of one label are one entity (Few-NERD); otherwise each token is
+        an entity (the units of MSRA's own files).
+    """
+
+    adjoining: bool = True
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - as above
+    def split(self, tag: str) -> Tuple[str, str]:
+        """As of `Scheme`: ("O", "") or (letter, label)."""
+        if tag in (OUTSIDE, OUTSIDE.lower()):
+            return OUTSIDE, ""
+        if not tag or any(map(str.isspace, tag)):
+            raise ValueError("is no label")
+        return (self.inside if self.adjoining else str(self.single)), tag
+
+
 SCHEMES: Dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
@@ -162,4 +182,15 @@ SCHEMES: Dict[str, Scheme] = {
         Scheme("bmewo", inside="M", last="E", single="W"),
     )
 }
-"""All schemes, by name."""
+"""The schemes of tags with letters, by name."""
+
+BARE_SCHEMES: Dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        BareScheme("bare", implicit=True),
+        BareScheme("whole", single="S", adjoining=False),
+    )
+}
+"""Those of tags that are labels, by name."""
+
+ALL_SCHEMES: Dict[str, Scheme] = {**SCHEMES, **BARE_SCHEMES}

@@ -1,4 +1,4 @@
-"""An input: a file or standard input, compressed or not, as bytes or as lines of text."""
+"""An input: a file or standard input, compressed or not, as bytes or as lines of text in any encoding."""
 
 import gzip
 import io
@@ -12,6 +12,7 @@ from os import strerror
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Union, cast
 
+from spacy_crf_ner.formats.encodings import UTF_8, Recoded, advice, check_encoding, is_utf_8, marked
 from spacy_crf_ner.formats.errors import FormatError
 
 STDIN = "-"
@@ -23,6 +24,7 @@ MAX_LINE = 1 << 26
 BinaryStream = Any  # io.BufferedReader, which is generic in some versions of the stubs alone
 
 _BYTE_ORDER_MARK = "\ufeff"
+_UTF_8_MARK = _BYTE_ORDER_MARK.encode()
 _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\x00"
 
@@ -37,16 +39,29 @@ class Line(NamedTuple):
 class Source:
     """One input. It is read once, from its beginning, in constant memory.
 
-    What gzip or xz compressed is told by its first bytes, whatever it is called.
+    What gzip or xz compressed is told by its first bytes, whatever it is called. So is a text in UTF-16 or UTF-32
+    that begins with a byte order mark.
 
     path (Union[str, Path]): A file; "-" is standard input.
+    encoding (Optional[str]): The encoding of a text; None: that of its byte order mark, or UTF-8.
     progress (Optional[Callable[[int], object]]): Called with the number of bytes read from the file, as they are.
+    RAISES (ValueError): There is no such encoding.
     """
 
-    def __init__(self, path: Union[str, Path], *, progress: Optional[Callable[[int], object]] = None) -> None:
+    def __init__(
+        self,
+        path: Union[str, Path],
+        *,
+        encoding: Optional[str] = None,
+        progress: Optional[Callable[[int], object]] = None,
+    ) -> None:
+        check_encoding(encoding)
         self.path = Path(path)
+        self._encoding = encoding
         self._progress = progress
         self._stream: Optional[BinaryStream] = None
+        self._text: Optional[BinaryStream] = None
+        self._start = b""
 
     def error(self, what: str, mend: str, line: Optional[int] = None) -> FormatError:
         """An error that names this input, for a reader to raise.
@@ -66,6 +81,14 @@ class Source:
         with self._explained():
             return self._opened().peek(HEAD)[:HEAD]
 
+    def text_head(self) -> bytes:
+        """The same of a text, in UTF-8 and with LF as the line end; a byte order mark at the beginning is dropped.
+
+        RAISES (FormatError): The file cannot be opened, decompressed or decoded.
+        """
+        with self._explained():
+            return self._opened_text().peek(HEAD)[:HEAD].removeprefix(_UTF_8_MARK)
+
     def read(self) -> bytes:
         """All bytes, decompressed.
 
@@ -75,21 +98,22 @@ class Source:
             return stream.read()
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, decompressed, some at a time.
+        """The text in UTF-8, some bytes at a time.
 
-        RAISES (FormatError): The file cannot be read.
+        RAISES (FormatError): The file cannot be read or decoded.
         """
-        with self._explained(), self._opened() as stream:
+        with self._explained(), self._opened_text() as stream:
             while chunk := stream.read(HEAD):
                 yield chunk
 
     def lines(self) -> Iterator[Line]:
-        """The lines. Only "\\n" and "\\r\\n" end one; a byte order mark at the beginning is dropped.
+        """The lines. Only "\\n" and "\\r\\n" end one, and "\\r" where there is no "\\n" at the beginning of the
+        file; a byte order mark at the beginning is dropped.
 
-        RAISES (FormatError): The file cannot be read, is not UTF-8, or has a line of 64 MiB.
+        RAISES (FormatError): The file cannot be read or decoded, or has a line of 64 MiB.
         """
         offset = 0
-        with self._explained(), self._opened() as stream:
+        with self._explained(), self._opened_text() as stream:
             for number, raw in enumerate(iter(partial(stream.readline, MAX_LINE), b""), start=1):
                 if len(raw) == MAX_LINE:
                     what = f"a line of more than {MAX_LINE:,} bytes"
@@ -105,15 +129,42 @@ class Source:
         offset (int): Of the part in the input, in bytes.
         line (int): Its line, counted from 1.
         RETURNS (str): The text.
-        RAISES (FormatError): It is not UTF-8; the error names the byte.
+        RAISES (FormatError): It is not UTF-8, or holds a NUL; the error names the byte.
         """
         try:
-            return raw.decode("utf8")
+            text = raw.decode("utf8")
         except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            what = f"not UTF-8 (byte 0x{byte:02x} at offset {offset + error.start} of the file)"
-            mend = "convert the file to UTF-8, for example with iconv -f GB18030 (or LATIN1) -t UTF-8"
-            raise self.error(what, mend, line + raw.count(b"\n", 0, error.start)) from None
+            raise self._undecodable(error, offset, line) from None
+        if (at := raw.find(b"\x00")) >= 0:
+            # No text holds one. ASCII in UTF-16 or UTF-32 without a byte order mark does, and passes for UTF-8.
+            what = f"a NUL character (byte 0x00 at offset {offset + at} of the file)"
+            raise self.error(what, advice(raw), line + raw.count(b"\n", 0, at))
+        return text
+
+    def _undecodable(self, error: UnicodeDecodeError, offset: int, line: int) -> FormatError:
+        """The error that a part of the file is not in its encoding; offset and line are those of the part."""
+        raw = error.object
+        encoding = self._encoding or marked(self._start) or UTF_8
+        place = f"byte 0x{raw[error.start]:02x} at offset {offset + error.start} of the file"
+        mend = "correct the text, or its encoding" if not is_utf_8(encoding) else advice(raw)
+        if self._encoding and not is_utf_8(encoding):
+            mend = "give the file's own --encoding"
+        n_lines = len(raw[: error.start].decode(encoding, errors="replace").split("\n")) - 1
+        return self.error(f"not {encoding.upper()} ({place})", mend, line + n_lines)
+
+    def _opened_text(self) -> BinaryStream:
+        """The text in UTF-8."""
+        if self._text is None:
+            stream = self._opened()
+            head = stream.peek(HEAD)
+            self._start = head[:4]
+            encoding = self._encoding or marked(head) or UTF_8
+            if not is_utf_8(encoding) or (b"\r" in head and b"\n" not in head):
+                stream = io.BufferedReader(
+                    _Filling(cast(BinaryIO, Recoded(stream, encoding, self._undecodable))), HEAD
+                )
+            self._text = stream
+        return self._text
 
     def _opened(self) -> BinaryStream:
         if self._stream is None:

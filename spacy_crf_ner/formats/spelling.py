@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Dict, Optional
 
-from spacy_crf_ner.formats.rows import Row, Rows, quote
+from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.settings import check_choice
-from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import OUTSIDE
 
 STANDARD = "B-PER"
-UNTYPED = "B"
 
 
 @dataclass(frozen=True, eq=False)  # each is one of a kind; so its hash is fast
@@ -64,6 +62,10 @@ SPELLINGS: Dict[str, Spelling] = {
 """All spellings, by name. The case of labels is kept as it is."""
 
 
+LETTERS = frozenset(letter for scheme in SCHEMES.values() for letter in scheme.prefixes)
+"""The letters of all schemes."""
+
+
 def check_spelling(spelling: str, type: Optional[str]) -> None:
     """Check the settings `spelling` and `type` of a reader.
 
@@ -72,27 +74,3 @@ def check_spelling(spelling: str, type: Optional[str]) -> None:
     check_choice("spelling", spelling, list(SPELLINGS))
     if type is not None and (not isinstance(type, str) or not type or any(map(str.isspace, type))):
         raise ValueError(f"the setting type is {type!r}; give a label, such as GENE")
-
-
-def respelled(rows: Rows, source: Source, *, spelling: str = STANDARD, type: Optional[str] = None) -> Rows:
-    """Spell the tags of rows as schemes read them: "O", or letter, hyphen and label.
-
-    rows (Rows): The rows.
-    source (Source): The file, for errors.
-    spelling (str): One of `SPELLINGS`.
-    type (Optional[str]): The label of all entities, where tags are letters without one.
-    YIELDS (Optional[Row]): The rows.
-    RAISES (FormatError): A tag is a letter without a label, and no type is given.
-    """
-    respell = SPELLINGS[spelling].standard
-    for row in rows:
-        if row is None:
-            yield None
-            continue
-        tag = respell(row.tag)
-        if len(tag) == 1 and tag.isalpha() and tag != OUTSIDE:
-            if type is None:
-                what = f"tag {quote(row.tag)} of token {quote(row.token)} has no label"
-                raise source.error(what, "give the label of all entities with --set type=LABEL", row.line)
-            tag = f"{tag.upper()}-{type}"
-        yield Row(row.token, tag, row.line)

@@ -1,17 +1,20 @@
-"""The formats `bio`, `iob1`, `bios`, `bioes`, `biluo` and `bmes`: a token, one SPACE or TAB and a tag a line."""
+"""The formats `bio`, `iob1`, `bios`, `bioes`, `biluo`, `bmes` and `bmewo`: a line holds a token, one SPACE or TAB
+and a tag.
+"""
 
 from bisect import bisect_left
 from collections import Counter
-from typing import Iterator, List, NamedTuple, Protocol
+from typing import Iterator, List, NamedTuple, Optional, Protocol
 
 from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, separator_of, unwritable
-from spacy_crf_ner.formats.rows import Row, Rows, quote, sentences, strict_rows
+from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences, strict_rows
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import Span
 
 OUT_OF_ORDER = "positions out of order"
@@ -30,7 +33,14 @@ class TaggedReader(Protocol):
     """Reads a file of tags in one scheme."""
 
     def __call__(
-        self, source: Source, make: DocMaker, *, repair: bool = False, positions: bool = False
+        self,
+        source: Source,
+        make: DocMaker,
+        *,
+        repair: bool = False,
+        positions: bool = False,
+        spelling: str = STANDARD,
+        type: Optional[str] = None,
     ) -> Iterator[Doc]: ...
 
 
@@ -45,16 +55,27 @@ def make_reader(scheme: Scheme) -> TaggedReader:
 
     scheme (Scheme): The scheme.
     RETURNS (TaggedReader): A `Reader` with the settings `repair` (mend what breaks the scheme and has one obvious
-        reading, and count it) and `positions` (each token ends in its position in the word, from 0, as in Weibo
-        NER; it is taken away).
+        reading, and count it), `positions` (each token ends in its position in the word, from 0, as in Weibo NER;
+        it is taken away), `spelling` (one of `SPELLINGS`) and `type` (the label of all entities, where tags are
+        letters alone).
     """
 
-    def read(source: Source, make: DocMaker, *, repair: bool = False, positions: bool = False) -> Iterator[Doc]:
+    def read(
+        source: Source,
+        make: DocMaker,
+        *,
+        repair: bool = False,
+        positions: bool = False,
+        spelling: str = STANDARD,
+        type: Optional[str] = None,
+    ) -> Iterator[Doc]:
         check_bool("repair", repair)
         check_bool("positions", positions)
+        check_spelling(spelling, type)
         rows = strict_rows(source)
         if positions:
             rows = without_positions(rows, source, make)
+        rows = respelled(rows, source, spelling=spelling, type=type)
         for sentence in sentences(rows, scheme, source, make, repair=repair):
             yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
@@ -161,6 +182,7 @@ read_bios = make_reader(SCHEMES["bios"])
 read_bioes = make_reader(SCHEMES["bioes"])
 read_biluo = make_reader(SCHEMES["biluo"])
 read_bmes = make_reader(SCHEMES["bmes"])
+read_bmewo = make_reader(SCHEMES["bmewo"])
 write_bio = make_writer(SCHEMES["bio"])
 write_bioes = make_writer(SCHEMES["bioes"])
 write_bmes = make_writer(SCHEMES["bmes"])

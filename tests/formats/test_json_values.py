@@ -221,7 +221,7 @@ def test_escaped_surrogate_pair_is_a_character(path: Path) -> None:
         ('{"a": 1}\n{"text": "café"}\n'.encode("latin1"), 2, 22),
         ('{"a": "中"}\n'.encode() * 9000 + b'{"a": "\xff"}', 9001, 9000 * 13 + 7),
         ('{"a": 1}\n{"b": "中'.encode()[:-1], 2, 16),
-        ('{"a": 1}'.encode("utf-16"), 1, 0),
+        (b'{"a": 1}\n' + '{"a": 1}'.encode("utf-16"), 2, 9),
     ],
 )
 def test_not_utf8_names_line_and_byte(path: Path, content: bytes, line: int, offset: int) -> None:

@@ -24,7 +24,7 @@ BAD_LINES = [
     (b" \t", "a line of blanks"),
     (b"c X-LOC", "is no tag of bio"),
     (b"c LOC", "is no tag of bio"),
-    (b"c B", "is no tag of bio"),
+    (b"c B", "has no label"),
     (b"c B-", "is no tag of bio"),
     (b"c o", "is no tag of bio"),
     (b"c -", "is no tag of bio"),
