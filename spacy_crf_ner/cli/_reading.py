@@ -15,6 +15,10 @@ FormatOption = Annotated[
     str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")
 ]
 LangOption = Annotated[str, Opt("--lang", "-l", help="Language whose blank pipeline tokenizes")]
+EncodingOption = Annotated[
+    Optional[str],
+    Opt("--encoding", help="Encoding of the input, as gb18030, big5 or cp1252  [default: UTF-8, or by its mark]"),
+]
 RepairOption = Annotated[
     bool, Opt("--repair", "-r", help="Mend what breaks the tagging scheme and has one obvious reading; count it")
 ]

@@ -1,7 +1,8 @@
 """The format `conll`: columns with a tag in one of them, as the shared tasks of CoNLL have them."""
 
 from collections import Counter
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from spacy.tokens import Doc
 
@@ -11,6 +12,7 @@ from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, SCHEMES, Sc
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
+from spacy_crf_ner.labels import OUTSIDE
 
 DOCSTART = "-DOCSTART-"
 DOCSTARTS = f"{DOCSTART} lines"
@@ -55,7 +57,8 @@ def read_conll(
     check_spelling(spelling, type)
     columns = Columns(token_column, tag_column, sentence_column, index_column)
     columns.check_settings()
-    rows = _rows(source, make, ALL_SCHEMES[scheme], SPELLINGS[spelling], columns)
+    is_tag = partial(_is_tag, ALL_SCHEMES[scheme], SPELLINGS[spelling], type)
+    rows = _rows(source, make, is_tag, SPELLINGS[spelling], columns)
     if scheme in SCHEMES:
         rows = respelled(rows, source, spelling=spelling, type=type)
     for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
@@ -76,9 +79,9 @@ class Columns(NamedTuple):
         RAISES (ValueError): One is something else.
         """
         for name, column in zip(self._fields, self):
-            if type(column) is not int and (column is not None or name in ("token", "tag")):
+            if type(column) is not int and (column is not None or name in ("token_column", "tag_column")):
                 raise ValueError(
-                    f"the setting {name}_column is {column!r}; give an integer: 0 is the first column, -1 the last"
+                    f"the setting {name} is {column!r:.40}; give an integer: 0 is the first column, -1 the last"
                 )
 
     def named(self) -> str:
@@ -106,7 +109,9 @@ def split_columns(text: str) -> List[str]:
     return text.split("\t") if "\t" in text else text.split()
 
 
-def _rows(source: Source, make: DocMaker, scheme: Scheme, spelling: Spelling, columns: Columns) -> Rows:
+def _rows(
+    source: Source, make: DocMaker, is_tag: Callable[[str], bool], spelling: Spelling, columns: Columns
+) -> Rows:
     first = n_columns = 0  # the first line of columns, and how many it has
     place: Optional[Columns] = None  # the columns in it
     before: Optional[Tuple[Optional[str], Optional[str]]] = None  # sentence and index of the row before
@@ -117,11 +122,7 @@ def _rows(source: Source, make: DocMaker, scheme: Scheme, spelling: Spelling, co
         cells = split_columns(text)
         if text.startswith(DOCSTART):
             make.counts.notes[DOCSTARTS] += 1
-        elif (
-            between
-            and text.startswith("#")
-            and not _is_row(cells, n_columns, scheme, spelling, columns.tag_column)
-        ):
+        elif between and text.startswith("#") and not _is_row(cells, n_columns, is_tag, columns):
             make.counts.notes[COMMENTS] += 1
         elif any(cells):
             if place is None:
@@ -178,16 +179,18 @@ def _unread(cells: List[str], columns: Columns, spelling: Spelling) -> Iterator[
                 yield column
 
 
-def _is_row(cells: List[str], n_columns: int, scheme: Scheme, spelling: Spelling, columns: Columns) -> bool:
+def _is_row(cells: List[str], n_columns: int, is_tag: Callable[[str], bool], columns: Columns) -> bool:
     """Whether a line that could be a comment has the columns of the others, if there are any, and a tag."""
     if len(cells) < 2 or (n_columns and len(cells) != n_columns):
         return False
-    if not -len(cells) <= columns.tag_column < len(cells):
-        return False
-    tag = cells[columns.tag_column]
-    if scheme.name in BARE_SCHEMES:  # any word would do; so what follows "# " is a comment
-        return len(cells) == n_columns
-    return scheme.has(spelling.standard(tag)) or tag.upper() in LETTERS
+    return -len(cells) <= columns.tag_column < len(cells) and is_tag(cells[columns.tag_column])
+
+
+def _is_tag(scheme: Scheme, spelling: Spelling, type: Optional[str], cell: str) -> bool:
+    """Whether a cell is a tag, and no word of a comment. Of bare labels, the one that is no entity alone."""
+    if scheme.name in BARE_SCHEMES:
+        return cell.upper() == OUTSIDE
+    return scheme.has(spelling.standard(cell)) or (type is not None and cell.upper() in LETTERS)
 
 
 def _row(number: int, cells: List[str], source: Source, columns: Columns) -> Row:

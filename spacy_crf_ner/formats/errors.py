@@ -23,3 +23,7 @@ class FormatError(ValueError):
     def __str__(self) -> str:
         place = str(self.path) if self.line is None else f"{self.path}:{self.line}"
         return f"{place}: {self.what}; {self.mend}"
+
+
+class UnknownFormat(FormatError):
+    """A file whose format cannot be told. A command lists the formats that there are."""

@@ -30,3 +30,16 @@ class Head(NamedTuple):
     text: str
     lines: Sequence[str]
     whole: bool
+
+
+class Unclear(Exception):
+    """A file that can be read in several ways, of which none may be guessed.
+
+    what (str): What is not clear.
+    mend (str): How the user says it.
+    """
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what, mend)
+        self.what = what
+        self.mend = mend

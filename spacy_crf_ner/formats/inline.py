@@ -2,20 +2,24 @@
 pairs (`王/B-PER 明/I-PER 去/O`, or `我们/o 华盛顿/ns 去/o` as in the files of the MSRA bakeoff of 2006).
 """
 
-from typing import Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.guess import Guess, Head, Unclear
 from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
+from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import OUTSIDE
 
 SLASH = "/"
 SPACE = " "
+_UNITS = frozenset({"nr", "ns", "nt"})
+"""The labels of MSRA's own files, where each unit between two spaces is a whole entity."""
 NEIGHBOURS = "pairs of neighbouring tokens of one label, which are one entity (--set scheme=whole makes them two)"
 
 
@@ -77,6 +81,57 @@ def split_pairs(text: str, separator: str) -> List[Tuple[str, str]]:
         token, found, tag = part.rpartition(separator)
         pairs.append((token, tag) if found else (part, ""))
     return pairs
+
+
+def recognise(head: Head) -> Optional[Guess]:
+    """Tell whether a file is of this format.
+
+    head (Head): Its beginning.
+    RETURNS (Optional[Guess]): The format and its settings; None where it is not.
+    RAISES (Unclear): Its tags can be read in several ways.
+    """
+    lines = [line for line in head.lines if line.strip()]
+    for separator in (SLASH, SPACE):
+        pairs = [split_pairs(line, separator) for line in lines]
+        whole = [line for line in pairs if all(token and tag for token, tag in line)]
+        if 10 * len(whole) < 9 * len(pairs) or all(len(line) == 1 for line in whole):
+            continue
+        tags = guess_tags([[tag for _, tag in line] for line in whole])
+        tokens = [[token for token, _ in line] for line in whole]
+        if tags is None or guess_tags(tokens) is not None:
+            continue
+        # Between blanks, bare labels are words like others.
+        if separator == SPACE and (tags.scheme == "bare" or "\t" in head.text or _are_columns(tokens)):
+            continue
+        if separator == SLASH and all(SLASH in token for line in tokens for token in line):
+            raise Unclear("each token has several tags, with / between", "write one after each, as token/B-PER")
+        return _guess(tags, separator)
+    return None
+
+
+def _are_columns(tokens: Sequence[Sequence[str]]) -> bool:
+    """Whether a word, a chunk, a part of speech and an entity stand in each line, as columns have them."""
+    if len({len(line) for line in tokens}) > 1:
+        return False
+    return any(all(cell.isupper() for cell in column) for column in [*zip(*tokens)][1:])
+
+
+def _guess(tags: Tags, separator: str) -> Guess:
+    scheme = tags.scheme
+    if scheme == "bare":
+        if tags.labels <= _UNITS:
+            scheme = "whole"
+        elif any(end - start > 1 for _, start, end, _ in tags.entities):
+            what = "neighbouring tokens have one label"
+            raise Unclear(
+                what, "give --set scheme=bare if they are one entity, or --set scheme=whole if each is one"
+            )
+    settings: Dict[str, Any] = {} if separator == SLASH else {"separator": separator}
+    settings["scheme"] = scheme
+    if tags.spelling is not None:
+        settings["spelling"] = tags.spelling
+    how = "joined by /" if separator == SLASH else "in turn"
+    return Guess("inline", settings, f"tokens and tags {how}, several in a line, {tags.why}")
 
 
 def _rows(source: Source, separator: str) -> Rows:

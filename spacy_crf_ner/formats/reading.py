@@ -20,6 +20,7 @@ def read(
     *,
     format: str = AUTO,
     settings: Optional[Mapping[str, Any]] = None,
+    encoding: Optional[str] = None,
     tell: Optional[Callable[[Path, Guess], object]] = None,
     progress: Optional[Callable[[int], object]] = None,
 ) -> Iterator[Doc]:
@@ -29,21 +30,23 @@ def read(
     make (DocMaker): Makes the docs and counts what was met.
     format (str): Name of the format of all files; "auto" looks at the beginning of each.
     settings (Optional[Mapping[str, Any]]): Settings of the format. They win over what a look at the file says.
+    encoding (Optional[str]): The encoding of all files; None: that of the byte order mark, or UTF-8.
     tell (Optional[Callable[[Path, Guess], object]]): Called with each file that was looked at, and what it was
         taken for.
     progress (Optional[Callable[[int], object]]): Called with the number of bytes read since the last call.
     YIELDS (Doc): The docs; an empty text gives none.
-    RAISES (FormatError): A file is not there, cannot be read or is not of its format, or holds no text.
-    RAISES (ValueError): There is no such format, or it has no such setting.
+    RAISES (FormatError): A file is not there, cannot be read or is not of its format, or holds no text. Where the
+        format was told by its beginning, the file must hold annotation.
+    RAISES (ValueError): There is no such format or encoding, or the format has no such setting.
     """
     settings = dict(settings or {})
     if format != AUTO:
         get_reader(format, settings)
     for path in find_files(paths):
-        source = Source(path, progress=progress)
+        source = Source(path, encoding=encoding, progress=progress)
         name, own = format, settings
         if format == AUTO:
-            guess = sniff(source)
+            guess = sniff(source, settings)
             if tell is not None:
                 tell(path, guess)
             name, own = guess.format, {**guess.settings, **settings}
@@ -51,11 +54,16 @@ def read(
         if docs is None:
             raise ValueError(f"the reader of the format {name!r} gives no docs; let it yield them")
         n_docs = 0
+        annotated = format != AUTO or name == "spacy"
         for number, doc in enumerate(docs, start=1):
             if ORIGIN not in doc.user_data and len(doc):  # the reader has made it itself
                 make.adopt(doc, source, number)
             if len(doc):
                 n_docs += 1
+                annotated = annotated or doc.has_annotation("ENT_IOB")
                 yield doc
         if not n_docs:
             raise source.error(f"holds no text in the format {name}", "name another file, or its --format")
+        if not annotated:
+            what = f"read as {name}, and none of its {n_docs:,} texts has annotation"
+            raise source.error(what, f"if they shall have none, give --format {name}")

@@ -135,9 +135,10 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
                 "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
                 f" --set scheme={scheme.name}"
             )
-        spelling = next((name for name, way in SPELLINGS.items() if scheme.has(way.standard(row.tag))), None)
+        near = {name: way.standard(row.tag) for name, way in SPELLINGS.items()}
+        spelling = next((name for name, tag in near.items() if scheme.has(tag)), None)
         if spelling is not None:
-            mend = f"read tags of this spelling with --set spelling={spelling}"
+            mend = f"write {near[spelling]!r}, or read tags of this spelling with --set spelling={spelling}"
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
 
 

@@ -24,7 +24,6 @@ MAX_LINE = 1 << 26
 BinaryStream = Any  # io.BufferedReader, which is generic in some versions of the stubs alone
 
 _BYTE_ORDER_MARK = "\ufeff"
-_UTF_8_MARK = _BYTE_ORDER_MARK.encode()
 _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\x00"
 
@@ -82,12 +81,12 @@ class Source:
             return self._opened().peek(HEAD)[:HEAD]
 
     def text_head(self) -> bytes:
-        """The same of a text, in UTF-8 and with LF as the line end; a byte order mark at the beginning is dropped.
+        """The same of a text, in UTF-8 and with LF as the line end.
 
         RAISES (FormatError): The file cannot be opened, decompressed or decoded.
         """
         with self._explained():
-            return self._opened_text().peek(HEAD)[:HEAD].removeprefix(_UTF_8_MARK)
+            return self._opened_text().peek(HEAD)[:HEAD]
 
     def read(self) -> bytes:
         """All bytes, decompressed.

@@ -189,10 +189,10 @@ def test_empty_tag_ends_an_entity(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "tag", "others"),
     [
-        ("bio", "E-A", "bioes or bmes"),
+        ("bio", "E-A", "bioes or bmes or bmewo"),
         ("bio", "S-A", "bios or bioes or bmes"),
         ("bio", "L-A", "biluo"),
-        ("bio", "M-A", "bmes"),
+        ("bio", "M-A", "bmes or bmewo"),
         ("bios", "U-A", "biluo"),
         ("bmes", "I-A", "bio or iob1 or bios or bioes or biluo"),
         ("iob1", "S-A", "bios or bioes or bmes"),

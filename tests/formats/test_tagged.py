@@ -233,5 +233,5 @@ def test_real_tweets(data_dir: Path) -> None:
 
 @pytest.mark.parametrize(("tag", "mend"), [("b-PER", "B-PER"), ("o", "O"), ("B_PER", "B-PER"), ("i_x-y", "I-x-y")])
 def test_tag_that_is_nearly_one_is_mended_in_the_message(tmp_path: Path, tag: str, mend: str) -> None:
-    with pytest.raises(FormatError, match=f"; write '{mend}'$"):
+    with pytest.raises(FormatError, match=f"; write '{mend}', or .* --set spelling="):
         found_in(put(tmp_path, f"a B-PER\nb {tag}\n"), format="bio")
