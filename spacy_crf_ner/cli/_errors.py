@@ -5,6 +5,9 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator
 
+from spacy_crf_ner.formats.errors import UnknownFormat
+from spacy_crf_ner.formats.examples import reader_examples
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -14,6 +17,12 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
+    except UnknownFormat as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        for name, looks in reader_examples().items():
+            print(f"  {name:<12}{looks}", file=sys.stderr)
+        print("  Formats of your own: --code FILE.py (see the README)", file=sys.stderr)
+        sys.exit(1)
     except (OSError, ValueError) as error:
         # Not through wasabi, which writes to stdout: one line that other tools can parse.
         print(" ".join(str(error).split()), file=sys.stderr)

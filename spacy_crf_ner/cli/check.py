@@ -14,6 +14,7 @@ from spacy_crf_ner.cli._check_page import CheckPage, print_errors
 from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.cli._reading import (
     CodeOption,
+    EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
@@ -41,6 +42,7 @@ def check_cli(
     dev: Annotated[Optional[Path], Argument(help="Dev data")] = None,
     test: Annotated[Optional[Path], Argument(help="Test data")] = None,
     format: FormatOption = AUTO,
+    encoding: EncodingOption = None,
     lang: LangOption = "zh",
     repair: RepairOption = False,
     settings: SetOption = None,
@@ -84,7 +86,7 @@ def check_cli(
         )
         for name, path in paths.items():
             make = DocMaker(lambda: blank(lang), renew_every=RENEW_EVERY)
-            check.add(name, read([path], make, format=format, settings=parsed, tell=tell), make)
+            check.add(name, read([path], make, format=format, settings=parsed, encoding=encoding, tell=tell), make)
         report = check.report()
         _write(report, list(paths.values()), json, verbose)
     found = {finding.code: True for finding in report.findings if finding.code in failing}

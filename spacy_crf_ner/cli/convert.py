@@ -13,6 +13,7 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._reading import (
     CodeOption,
+    EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
@@ -36,6 +37,7 @@ def convert_cli(
         Arg(metavar="OUTPUT", help="Directory of .spacy files, or one file; - is standard output"),
     ],
     format: FormatOption = AUTO,
+    encoding: EncodingOption = None,
     to: Annotated[str, Opt("--to", "-t", help="Format of the output")] = SPACY,
     lang: LangOption = "zh",
     spans_key: Annotated[
@@ -78,6 +80,7 @@ def convert_cli(
                 lambda: blank(lang),
                 format=format,
                 settings=parse_settings(settings, repair),
+                encoding=encoding,
                 to=to,
                 spans_key=spans_key,
                 n_docs_per_file=n_docs_per_file,

@@ -11,6 +11,7 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._reading import (
     CodeOption,
+    EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
@@ -44,6 +45,7 @@ def split_cli(
         bool, Opt("--force", "-F", help="Replace what is in a directory that holds .spacy files alone")
     ] = False,
     format: FormatOption = AUTO,
+    encoding: EncodingOption = None,
     lang: LangOption = "zh",
     spans_key: Annotated[
         Optional[str], Opt("--spans-key", help="Keep all entities in doc.spans[KEY], those too that overlap")
@@ -68,7 +70,7 @@ def split_cli(
         with _whole(output, force) as made:
             make = DocMaker(lambda: blank(lang), spans_key=spans_key)
             parsed = parse_settings(settings, repair)
-            docs = list(read(data, make, format=format, settings=parsed, tell=teller()))
+            docs = list(read(data, make, format=format, settings=parsed, encoding=encoding, tell=teller()))
             found = split(docs, held_out, seed=seed)
             made.mkdir()
             for name, part in found.parts.items():

@@ -24,7 +24,7 @@ def read_conll(
     make: DocMaker,
     *,
     scheme: str = "bio",
-    token_column: int = 0,
+    token_column: Optional[int] = None,
     tag_column: int = -1,
     sentence_column: Optional[int] = None,
     index_column: Optional[int] = None,
@@ -42,7 +42,9 @@ def read_conll(
     source (Source): The file.
     make (DocMaker): Makes the docs.
     scheme (str): The tagging scheme, one of `schemes.ALL_SCHEMES`. (The shared task of 2003 had IOB1.)
-    token_column, tag_column (int): The columns, from 0, or from -1 backwards.
+    token_column (Optional[int]): The column of the tokens, from 0, or from -1 backwards; None: the first, which
+        then must hold more than numbers or one repeated value.
+    tag_column (int): The column of the tags.
     sentence_column (Optional[int]): A column that names the sentence: where it changes, a sentence begins.
     index_column (Optional[int]): A column that counts the tokens: where it does not go up by 1, a sentence begins.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
@@ -55,12 +57,14 @@ def read_conll(
     check_choice("scheme", scheme, list(ALL_SCHEMES))
     check_bool("repair", repair)
     check_spelling(spelling, type)
-    columns = Columns(token_column, tag_column, sentence_column, index_column)
+    columns = Columns(0 if token_column is None else token_column, tag_column, sentence_column, index_column)
     columns.check_settings()
     is_tag = partial(_is_tag, ALL_SCHEMES[scheme], SPELLINGS[spelling], type)
     rows = _rows(source, make, is_tag, SPELLINGS[spelling], columns)
     if scheme in SCHEMES:
         rows = respelled(rows, source, spelling=spelling, type=type)
+    if token_column is None:
+        rows = _checked(rows, source)
     for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
@@ -144,6 +148,20 @@ def _rows(
         make.counts.notes[f"tags in column {column}, which is not read (--set tag_column={column} reads it)"] += (
             count
         )
+
+
+def _checked(rows: Rows, source: Source) -> Rows:
+    """The rows, whose tokens must not all be numbers or equal: that is a column of another kind."""
+    n_rows, first, is_text = 0, "", False
+    for row in rows:
+        if row is not None:
+            n_rows += 1
+            first = first or row.token
+            is_text = is_text or (row.token != first and not row.token.isdecimal())
+        yield row
+    if n_rows > 1 and not is_text and not first.isalpha():
+        what = f"column 0 holds no text: all its cells are numbers, or {quote(first)}"
+        raise source.error(what, "choose the column of the tokens with --set token_column=N")
 
 
 def _ids(cells: List[str], columns: Columns) -> Tuple[Optional[str], Optional[str]]:

@@ -20,6 +20,7 @@ def convert(
     *,
     format: str = AUTO,
     settings: Optional[Mapping[str, Any]] = None,
+    encoding: Optional[str] = None,
     to: str = SPACY,
     spans_key: Optional[str] = None,
     n_docs_per_file: Optional[int] = None,
@@ -33,6 +34,7 @@ def convert(
     make_nlp (Callable[[], Language]): Gives a pipeline whose tokenizer is used, a new one each time.
     format (str): Format of the input; "auto" looks at the beginning of each file.
     settings (Optional[Mapping[str, Any]]): Settings of the input's format.
+    encoding (Optional[str]): Encoding of the input; None: that of its byte order mark, or UTF-8.
     to (str): Format of the output.
     spans_key (Optional[str]): The key of `doc.spans` that holds all entities, where they overlap.
     n_docs_per_file (Optional[int]): Docs in each file of a directory of DocBins, 5,000 by default.
@@ -48,7 +50,7 @@ def convert(
         what = f"{to} holds no entities that overlap"
         raise ValueError(f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano or cluener")
     make = DocMaker(make_nlp, spans_key=spans_key, renew_every=RENEW_EVERY)
-    docs = read(inputs, make, format=format, settings=settings, tell=tell, progress=progress)
+    docs = read(inputs, make, format=format, settings=settings, encoding=encoding, tell=tell, progress=progress)
     docs = chain([next(docs)], docs)  # an unreadable input is told before anything else
     written = write(docs, output, format=to, settings=keyed, n_docs_per_file=n_docs_per_file, inputs=inputs)
     return make.counts, written

@@ -32,7 +32,7 @@ def check_encoding(encoding: Optional[str]) -> None:
     if encoding is None:
         return
     try:
-        b"".decode(encoding)
+        "a".encode(encoding)
     except (LookupError, TypeError, ValueError):
         what = f"there is no text encoding {encoding!r:.40}"
         raise ValueError(f"{what}; give a name that Python knows, such as gb18030, big5 or cp1252") from None

@@ -82,6 +82,11 @@ def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[s
     return function
 
 
+def reader_names() -> List[str]:
+    """The names of all formats that can be read."""
+    return _names(readers)
+
+
 def _names(registry: catalogue.Registry) -> List[str]:
     """Not `get_all`, which imports all: one package that is broken would hide the others."""
     points = {point.name for point in registry._get_entry_points()}

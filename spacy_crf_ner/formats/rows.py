@@ -96,6 +96,8 @@ def respelled(rows: Rows, source: Source, *, spelling: str = STANDARD, type: Opt
             yield None
             continue
         tag = respell(row.tag)
+        if type is not None and tag == OUTSIDE.lower():
+            tag = OUTSIDE
         if tag.upper() in LETTERS:
             if type is None:
                 what = f"tag {quote(row.tag)} of token {quote(row.token)} has no label"

@@ -48,8 +48,8 @@ def guess_columns(lines: Sequence[str], given: Mapping[str, Any]) -> Optional[Gu
     RETURNS (Optional[Guess]): The format and its settings; None where the lines are no columns with tags.
     RAISES (Unclear): Two columns would do for the tokens or for the tags, or none holds tokens.
     """
-    # What `conll` alone reads past.
-    strict = not any(
+    # What `conll` alone has or reads past.
+    strict = not any(name.endswith("_column") for name in given) and not any(
         line.startswith(DOCSTART) or is_comment(line, before) for before, line in pairwise(["", *lines])
     )
     if strict and (sentences := in_two_columns(lines)):

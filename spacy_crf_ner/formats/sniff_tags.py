@@ -52,8 +52,11 @@ def guess_tags(cells: Sequence[Sequence[str]]) -> Optional[Tags]:
     values = Counter(cell for sentence in cells for cell in sentence)
     if not any(values):
         return None
-    found = _with_letters(cells, values) or _untyped(cells, values)
-    return found or _bare(cells, values)
+    found = _with_letters(cells, values)
+    if found is not None and found.n_entities:
+        return found
+    # All but O is unknown, or there is nothing else.
+    return _untyped(cells, values) or _bare(cells, values) or found
 
 
 def _with_letters(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Tags]:
@@ -71,7 +74,7 @@ def _with_letters(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Opt
 
 def _is_tag(tag: str) -> bool:
     letter, hyphen, label = tag.partition("-")
-    return tag == OUTSIDE or (letter in LETTERS and bool(hyphen) and bool(label))
+    return tag == OUTSIDE or (letter in LETTERS and bool(hyphen) and any(map(str.isalpha, label)))
 
 
 def _untyped(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Tags]:

@@ -157,12 +157,14 @@ def test_unknown_tag_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_unknown_scheme_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="scheme is 'iob2'; choose one of bio, iob1, bios, bioes, biluo, bmes"):
+    with pytest.raises(
+        ValueError, match="scheme is 'iob2'; choose one of bio, iob1, bios, bioes, biluo, bmes, bmewo, bare, whole"
+    ):
         read(tmp_path, "a O\n", scheme="iob2")
 
 
-@pytest.mark.parametrize("value", ["3", 1.0, True, None])
-@pytest.mark.parametrize("name", ["token_column", "tag_column"])
+@pytest.mark.parametrize("value", ["3", 1.0, True])
+@pytest.mark.parametrize("name", ["token_column", "tag_column", "sentence_column", "index_column"])
 def test_column_that_is_no_integer_is_refused(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value!r}; give an integer"):
         read(tmp_path, "a O\n", **{name: value})
