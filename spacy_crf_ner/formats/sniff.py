@@ -1,16 +1,17 @@
 """A look at the beginning of a file, to tell its format."""
 
-import json
-import re
 from collections import Counter
 from itertools import pairwise
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
+from spacy_crf_ner.formats.csv_records import explain_csv, guess_csv
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.guess import Guess
+from spacy_crf_ner.formats.guess import Guess, Head
+from spacy_crf_ner.formats.parquet import MAGIC
 from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
+from spacy_crf_ner.formats.sniff_json import explain_json, guess_json
 from spacy_crf_ner.formats.source import HEAD, Source
 from spacy_crf_ner.formats.tagged import position_end
 from spacy_crf_ner.labels import OUTSIDE
@@ -36,71 +37,34 @@ def sniff(source: Source) -> Guess:
     head = source.head()
     if head.startswith(_ZLIB):  # no text in UTF-8 begins so
         return Guess("spacy", {}, "the bytes of a DocBin")
+    if head.startswith(MAGIC):
+        return Guess("parquet", {}, "the bytes of Parquet")
     # A head that is full may end inside a line; one that is not UTF-8 is told when it is read.
     whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
     text = whole.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
     if not text.strip():
         raise source.error("holds no text", "give a file with annotated sentences", 1)
-    guess = _as_json(head.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)) or _as_tags(text)
+    lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    beginning = Head(source.path, text, lines, len(head) < HEAD)
+    json_text = head.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
+    guess = guess_json(json_text) or guess_csv(beginning) or _as_tags(text)
     if guess is None:
-        raise _untold(source, head, text)
+        raise _untold(source, head, text, beginning)
     return guess
 
 
-def _untold(source: Source, head: bytes, text: str) -> FormatError:
+def _untold(source: Source, head: bytes, text: str, beginning: Head) -> FormatError:
     """The error that a file is of no format that can be told, with what can be said of it."""
     try:
         source.decode(head if len(head) < HEAD else head[: head.rfind(b"\n") + 1], 0, 1)
     except FormatError as error:
         return error
-    try:
-        record, _ = json.JSONDecoder().raw_decode(text.lstrip("[ \t\r\n"))
-    except (ValueError, RecursionError):
-        record = None
-    if isinstance(record, dict):
-        keys = ", ".join(map(quote, list(record)[:8]))
-        mend = "name it with --format; --format jsonl --set text_key=NAME where the text has another key"
-        return source.error(
-            f"a record with the keys {keys or 'of none'} is of no format that can be told", mend, 1
-        )
+    said = explain_json(text) or explain_csv(beginning)
+    if said is not None:
+        return source.error(*said, 1)
     line = next(line for line in text.split("\n") if line.strip())
     what = f"the first lines are of no format that can be told: {quote(line)}"
     return source.error(what, "name it with --format, or name the files without this one", 1)
-
-
-def _as_json(text: str) -> Optional[Guess]:
-    start = text.lstrip()
-    array = start.startswith("[")
-    start = start[1:].lstrip() if array else start
-    if not start.startswith("{"):
-        return None
-    try:
-        record, _ = json.JSONDecoder().raw_decode(start)
-    except (ValueError, RecursionError):
-        record = None
-    # A record that the head does not hold whole is told by the keys that stand in it.
-    if isinstance(record["label"], dict) if record and "label" in record else _LABEL_OBJECT.search(start):
-        return Guess("cluener", {}, "a label that is an object, in the first record")
-    for name, keys in _JSON_KEYS:
-        if all(key in record if record is not None else f'"{key}"' in start for key in keys):
-            return Guess(name, {}, f"{' and '.join(keys)} in the first record")
-    return None
-
-
-_LABEL_OBJECT = re.compile(r'"label"\s*:\s*\{')
-
-_JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
-    ("spert", ("tokens", "entities")),
-    ("jsonl", ("text", "spans")),
-    ("jsonl", ("text", "label")),
-    ("jsonl", ("text", "labels")),
-    ("jsonl", ("text", "entities")),
-    ("jsonl", ("data", "label")),
-    ("jsonl", ("data", "annotations")),
-    ("jsonl", ("data", "completions")),
-    ("jsonl", ("data", "predictions")),
-    ("jsonl", ("text",)),
-)
 
 
 def _as_tags(text: str) -> Optional[Guess]:

@@ -28,7 +28,7 @@ JSON = st.recursive(
 RECORDS = st.lists(st.dictionaries(st.text(CHARACTERS, max_size=4), JSON, max_size=3), max_size=5)
 
 
-def read(path: Path, content: "str | bytes", **limits: int) -> List[Tuple[Any, int]]:
+def read(path: Path, content: "str | bytes", **limits: Any) -> List[Tuple[Any, int]]:
     path.write_bytes(content.encode("utf8") if isinstance(content, str) else content)
     return [tuple(value) for value in values(Source(path), **limits)]  # type: ignore[misc]
 

@@ -4,9 +4,10 @@ from typing import Any, Dict, List
 import pytest
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.jsonl import TOKEN_RELATIONS, read_jsonl
+from spacy_crf_ner.formats.jsonl import read_jsonl
 from spacy_crf_ner.formats.records import UNANNOTATED
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.text_records import TOKEN_RELATIONS
 from tests.formats.json_util import BLANK, KEY, all_spans, entities, read, refused, relations, write_records
 
 TEXT = "Booth shot President Lincoln."
