@@ -38,7 +38,7 @@ def read_list(record: Record, value: Any, key: str, text: str, notes: "Counter[s
     RETURNS (Listed): The entities.
     RAISES (FormatError): It is no list, or an entity is in no tool's words.
     """
-    if isinstance(value, dict):
+    if isinstance(value, dict) and key == "label":
         raise record.error(f'"{key}" is an object', "read types and mentions with --format cluener")
     items: List[Item] = []
     parts: List[Any] = []

@@ -70,14 +70,18 @@ def write_huggingface(doc: Doc, notes: "Counter[str]") -> str:
         tokens.append(token.text)
         if token.whitespace_ and not separator:
             tokens.append(token.whitespace_)
-    notes[SPACING] += separator.join(tokens) != doc.text
-    notes[NO_RELATIONS] += RELATIONS in doc.user_data
+    if separator.join(tokens) != doc.text:
+        notes[SPACING] += 1
+    if RELATIONS in doc.user_data:
+        notes[NO_RELATIONS] += 1
     fields = {"tokens": tokens}
     if doc.has_annotation("ENT_IOB"):
-        notes[MISSING_WRITTEN] += sum(token.ent_iob == 0 for token in doc)
+        if n_missing := sum(token.ent_iob == 0 for token in doc):
+            notes[MISSING_WRITTEN] += n_missing
         entities = {(entity.start, entity.end, entity.label) for entity in doc.ents}
         groups = (span for group in doc.spans.values() for span in group)
-        notes[SPANS_LEFT] += any((span.start, span.end, span.label) not in entities for span in groups)
+        if any((span.start, span.end, span.label) not in entities for span in groups):
+            notes[SPANS_LEFT] += 1
         spans: List[Span] = [
             (firsts[entity.start], firsts[entity.end - 1] + 1, entity.label_) for entity in doc.ents
         ]

@@ -47,7 +47,7 @@ def guess_json(text: str) -> Optional[Guess]:
     """
     start = text.lstrip()
     inner = start[1:].lstrip() if start.startswith("[") else start
-    if not inner.startswith(("{", "[")) and not _PAIR.match(start):
+    if not inner.startswith(("{", "[", "null")) and not _PAIR.match(start):
         return None
     records = list(_records(start))
     if not records:

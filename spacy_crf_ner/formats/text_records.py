@@ -196,7 +196,9 @@ class TextRecords:
     def _read_key(self, record: Record, text: str, key: str) -> _Read:
         value = record.value[key]
         tokens = _tokens(record.value)
-        is_numbered = are_numbers(value) and ("tags" in key or len(value) in lengths(text, tokens))
+        is_numbered = (
+            are_numbers(value) and key != "spans" and ("tags" in key or len(value) in lengths(text, tokens))
+        )
         if is_numbered or are_tags(value) or (value and are_words(value) and key == self._label_key):
             return self._read_tags(record, text, tokens, key)
         listed = read_list(record, value, key, text, self._notes)
@@ -207,7 +209,8 @@ class TextRecords:
         if key == "spans":
             links, n_left = _prodigy_links(record, spans, offsets)
             keys = ("spans", "relations", "tokens")
-            self._notes[TOKEN_RELATIONS] += n_left
+            if n_left:
+                self._notes[TOKEN_RELATIONS] += n_left
         elif key == "entities" and not any(isinstance(part, list) for part in listed.parts):
             links = _doccano_links(record, listed)
             keys = ("entities", "relations")

@@ -1,7 +1,7 @@
 """The format `uie`: training data of PaddleNLP's UIE.
 
-A record {"content", "result_list": [{"text", "start", "end"}], "prompt"} says where in a text is what a prompt asks
-for: a label, as 人名, or a relation of an entity, as 张三的出生地.
+A record {"content", "result_list": [{"text", "start", "end"}], "prompt"} says where in a text is what a prompt
+asks for: a label, as 人名, or a relation of an entity, as 张三的出生地.
 Offsets count characters, and the end is exclusive.
 
 Source: Lu et al. (2022), Unified Structure Generation for Universal Information Extraction.
@@ -64,7 +64,8 @@ def read_uie(source: Source, make: DocMaker, *, complete: bool = False) -> Itera
         prompt for prompt, asked in askers.items() if prompt not in classes and not _asks_relation(prompt, asked)
     }
     for content, text in texts.items():
-        make.counts.notes[RELATION_PROMPTS] += len(text.spans.keys() - labels)
+        if n_left := len(text.spans.keys() - labels):
+            make.counts.notes[RELATION_PROMPTS] += n_left
         entities = [span for prompt, spans in text.spans.items() if prompt in labels for span in spans]
         doc = make.from_text(content, entities, source, text.first.line, meta=text.meta)
         yield doc if complete or labels <= text.spans.keys() else rest_missing(doc, make)
