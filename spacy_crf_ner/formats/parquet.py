@@ -75,7 +75,7 @@ def read_parquet(
         what = f"no column of a text or of tokens among {', '.join(map(quote, columns[:8]))}"
         raise source.error(what, "name it with --set text_key=NAME or --set token_key=NAME")
     for number, row in enumerate(_rows(source, file_), start=1):
-        doc = read.doc(Record({key: _plain(value) for key, value in row.items()}, number, source))
+        doc = read.doc(Record(_plain(row), number, source))
         if doc is not None:
             yield doc
 
@@ -141,7 +141,9 @@ def _names_in(metadata: Optional[Dict[bytes, bytes]], columns: Sequence[str]) ->
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON would have it. In a list of objects, Parquet gives each all keys of the others, as null."""
+    """A value as JSON would have it. Parquet gives each row, and each object in a list, all keys of the others, as
+    null: those are absent.
+    """
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items() if part is not None}
     if isinstance(value, list):
