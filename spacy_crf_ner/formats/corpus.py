@@ -1,5 +1,6 @@
 """`spacy-crf-ner.AnnotatedCorpus.v1`: a corpus reader for a training config, over files of any format."""
 
+import logging
 import random
 from collections import Counter
 from itertools import islice, pairwise
@@ -16,6 +17,9 @@ from spacy.util import logger
 
 from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, Counts, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
+
+_READ = "read"
+_UNANNOTATED = "docs without annotation"
 
 
 class AnnotatedCorpus:
@@ -69,49 +73,66 @@ class AnnotatedCorpus:
         RAISES (FormatError): A file cannot be read.
         RAISES (ValueError): There is no such format, or it has no such setting.
         """
-        docs: Iterable[Doc] = islice(self._docs(nlp), self.limit or None)
-        if self.shuffle:
-            docs = list(docs)
-            random.shuffle(docs)
-        for doc in docs:
-            if doc.has_unknown_spaces:
-                yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
-            else:
-                yield Example(nlp.make_doc(doc.text), doc)
-
-    def _docs(self, nlp: Language) -> Iterator[Doc]:
         make = DocMaker(lambda: nlp, spans_key=self.spans_key)
-        sentencizer = Sentencizer()
         met = Counter[str]()
         try:
-            for doc in read(self.paths, make, format=self.format, settings=self.settings):
-                parts = [doc]
-                if self.max_length and len(doc) > self.max_length:
-                    parts = split_at_sentences(doc, self.max_length, sentencizer)
-                    lost = _n_relations([doc]) - _n_relations(parts)
-                    met["relations across sentences, left out"] += lost
-                for part in parts:
-                    met["sentences that are longer than max_length, and whole"] += (
-                        bool(self.max_length) and len(part) > self.max_length
-                    )
-                    if len(part) < self.min_length:
-                        met["docs that are shorter than min_length, left out"] += 1
-                    else:
-                        yield part
+            docs: Iterable[Doc] = islice(self._docs(make, met), self.limit or None)
+            if self.shuffle:
+                docs = list(docs)
+                random.shuffle(docs)
+            for doc in docs:
+                if doc.has_unknown_spaces:
+                    yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
+                else:
+                    yield Example(nlp.make_doc(doc.text), doc)
+            # Not where somebody has wanted only the first few, as components do that are initialized.
+            self._tell_read(met, make.counts)
         finally:
-            # Also where the limit, or an error, ends it.
+            # Also where an error ends it.
             self._tell(met, make.counts)
+
+    def _docs(self, make: DocMaker, met: "Counter[str]") -> Iterator[Doc]:
+        sentencizer = Sentencizer()
+        for doc in read(self.paths, make, format=self.format, settings=self.settings):
+            parts = [doc]
+            if self.max_length and len(doc) > self.max_length:
+                parts = split_at_sentences(doc, self.max_length, sentencizer)
+                met["relations across sentences, left out"] += _n_relations([doc]) - _n_relations(parts)
+            met[_UNANNOTATED] += not doc.has_annotation("ENT_IOB")
+            for part in parts:
+                met["sentences that are longer than max_length, and whole"] += (
+                    bool(self.max_length) and len(part) > self.max_length
+                )
+                if len(part) < self.min_length:
+                    met["docs that are shorter than min_length, left out"] += 1
+                else:
+                    yield part
+
+    def _tell_read(self, met: "Counter[str]", counts: Counts) -> None:
+        """Log what was read; once, though the files are read in every epoch. No entity at all is a warning."""
+        if _READ in self._told:
+            return
+        self._told.add(_READ)
+        labels = ", ".join(f"{label} {counts.entities[label]:,}" for label in sorted(counts.entities))
+        said = f"read {counts.docs:,} docs with {counts.entities.total():,} entities"
+        said += f" ({labels})" if labels else ""
+        said += f"; {met[_UNANNOTATED]:,} docs are without annotation" if met[_UNANNOTATED] else ""
+        logger.log(logging.INFO if labels else logging.WARNING, "%s: %s", self._names, said)
 
     def _tell(self, met: "Counter[str]", counts: Counts) -> None:
         """Log what was not as the files have it; once, though the files are read in every epoch."""
-        names = ", ".join(map(str, self.paths))
         own = (
             f"docs with token boundaries of their own, whose entities may not fit the tokens ({counts.first_own})"
         )
+        met = Counter({what: count for what, count in met.items() if what != _UNANNOTATED})
         for what, count in {**counts.losses(), own: counts.own_boundaries, **met}.items():
             if count and what not in self._told:
                 self._told.add(what)
-                logger.info("%s: %d %s", names, count, what)
+                logger.info("%s: %d %s", self._names, count, what)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(map(str, self.paths))
 
 
 def split_at_sentences(doc: Doc, max_length: int, sentencizer: Optional[Sentencizer] = None) -> List[Doc]:

@@ -15,6 +15,7 @@ MAX_RECORD = 1 << 26
 
 _BYTE_ORDER_MARK = "\ufeff"
 _WHITE = re.compile(r"[ \t\n\r]*")
+_OPENED = re.compile(r"\[[ \t\n\r]*")
 _REST_OF_LINE = re.compile(r"[^\n\r]*")
 # What may be left of a literal, a number or an escape that is cut.
 _PIECE = re.compile(r"[\w\\+.-]*\s*")
@@ -25,25 +26,26 @@ _AGAIN = "correct it, or export the file again"
 class JsonValue(NamedTuple):
     """A record of a JSON file, and the line where it begins, counted from 1."""
 
-    value: Dict[str, Any]
+    value: Any
     line: int
 
 
-def values(source: Source, *, max_record: int = MAX_RECORD) -> Iterator[JsonValue]:
+def values(source: Source, *, lists: bool = False, max_record: int = MAX_RECORD) -> Iterator[JsonValue]:
     """Read the records of a JSON file, in constant memory.
 
     The file holds objects one after another, in whatever lines (JSON lines is the common case), or one array of
     objects. A byte order mark at the beginning is dropped.
 
     source (Source): The file.
+    lists (bool): Records may be lists that begin with a string, and nulls, too.
     max_record (int): How many characters a record may have.
-    YIELDS (JsonValue): The objects.
+    YIELDS (JsonValue): The records; without `lists`, each is an object.
     RAISES (FormatError): The file cannot be read, is not UTF-8, is not JSON or stops in the middle of it; a record
         is no object, is too long or nested too deeply; an object has a key twice, which would lose the first
         value; a string holds a lone surrogate.
     """
-    buffer = _Buffer(source, max_record)
-    if buffer.peek() == "[":
+    buffer = _Buffer(source, max_record, '{[n"' if lists else "{")
+    if buffer.peek() == "[" and not (lists and buffer.opens_record()):
         yield from _items(buffer)
     else:
         while buffer.peek():
@@ -78,8 +80,9 @@ class _Buffer:
     line (int): Where it is read, counted from 1.
     """
 
-    def __init__(self, source: Source, max_record: int) -> None:
+    def __init__(self, source: Source, max_record: int, openers: str) -> None:
         self.line = 1
+        self._openers = openers
         self._source = source
         self._max = max_record
         self._texts = _texts(source)
@@ -105,13 +108,20 @@ class _Buffer:
             raise self._stopped("the array, after what this line begins", last)
         return character
 
+    def opens_record(self) -> bool:
+        """Whether the bracket that `peek` told opens a list that begins with a string: a record, and no array."""
+        while (match := _OPENED.match(self._text, self._at)) is not None and match.end() == len(self._text):
+            if not self._more():
+                return False
+        return match is not None and self._text[match.end()] == '"'
+
     def skip(self) -> None:
         """Go past the character that `peek` told."""
         self._at += 1
 
     def record(self) -> JsonValue:
-        """Read the object that begins with the character that `peek` told."""
-        if self._text[self._at] != "{":
+        """Read the record that begins with the character that `peek` told."""
+        if self._text[self._at] not in self._openers:
             what = f"{self.quoted()} stands where a record should begin"
             raise self.error(what, 'write each record as an object, as {"text": "…"}, or name another --format')
         while True:

@@ -21,11 +21,13 @@ class Offsets:
 
     text (str): The text.
     unit (str): One of `UNITS`.
+    inclusive (bool): Whether an end is the offset of the last character, not of the one after it.
     """
 
-    def __init__(self, text: str, unit: str) -> None:
+    def __init__(self, text: str, unit: str, *, inclusive: bool = False) -> None:
         self.text = text
         self.unit = unit
+        self.inclusive = inclusive
         # The units differ beyond U+FFFF alone.
         differ = unit == UTF_16 and not text.isascii() and max(text) > "\uffff"
         self._places = _places(text) if differ else None
@@ -34,7 +36,7 @@ class Offsets:
         """Convert the offsets of an entity.
 
         record (Record): Where they stand, for errors.
-        start, end (int): The offsets, the end exclusive.
+        start, end (int): The offsets.
         label (str): The entity's type.
         RETURNS (Span): The entity, in characters.
         RAISES (FormatError): No text stands there, or an offset is inside a surrogate pair.
@@ -44,10 +46,12 @@ class Offsets:
             return *place, label
         length = len(self.text) if self._places is None else len(self._places) - 1
         entity, name = f"entity ({start}, {end}, {quote(label)})", _NAMES[self.unit]
-        if not 0 <= start < end:
-            mend = f"count {name} from 0, and give a start before the end, which is exclusive"
-            raise record.error(f"{entity} holds no text", mend)
-        if end > length:
+        if not 0 <= start < end + self.inclusive:
+            ends = (
+                "not after the end, which is inclusive" if self.inclusive else "before the end, which is exclusive"
+            )
+            raise record.error(f"{entity} holds no text", f"count {name} from 0, and give a start {ends}")
+        if end + self.inclusive > length:
             raise record.error(f"{entity} ends beyond the text of {length} {name}", self.other())
         raise record.error(f"{entity} begins or ends inside a surrogate pair", self.other())
 
@@ -56,6 +60,25 @@ class Offsets:
         place = self._characters(start, end)
         return None if place is None else self.text[slice(*place)]
 
+    def check_mention(self, record: Record, start: int, end: int, mention: str) -> None:
+        """Check that a text stands where the file says, but for white space: Label Studio has folded it.
+
+        RAISES (FormatError): Another text stands there.
+        """
+        found = self.mention(start, end)
+        assert found is not None
+        if bare(found) == bare(mention):
+            return
+        what = f"{quote(mention)} should stand at ({start}, {end}), where there is {quote(found)}"
+        other = Offsets(self.text, _OTHERS[self.unit], inclusive=self.inclusive)
+        fits = bare(other.mention(start, end) or "") == bare(mention)
+        mend = (
+            f"give --set offsets={other.unit}"
+            if fits
+            else "correct it, or trust the offsets with --set verify=false"
+        )
+        raise record.error(what, mend)
+
     def other(self) -> str:
         """A mend: to count in the other unit."""
         other = _OTHERS[self.unit]
@@ -63,12 +86,18 @@ class Offsets:
 
     def _characters(self, start: int, end: int) -> Optional[Tuple[int, int]]:
         places = self._places
+        end += self.inclusive
         if not 0 <= start < end or end > (len(self.text) if places is None else len(places) - 1):
             return None
         if places is None:
             return start, end
         first, last = places[start], places[end]
         return None if first is None or last is None else (first, last)
+
+
+def bare(text: str) -> str:
+    """A text without its white space, and without line ends that are written as a backslash and an n."""
+    return "".join(text.replace("\\n", "").split())
 
 
 def _places(text: str) -> List[Optional[int]]:

@@ -14,6 +14,7 @@ from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 
 UNANNOTATED = "texts without annotation: their entities are missing, which is not to say that there are none"
+INCOMPLETE = "docs with partial annotation: what is outside their entities is missing, and not O"
 SPANS_LEFT = "docs with doc.spans, of which the entities alone are written (set spans_key)"
 RELATIONS_LEFT = "relations left out, whose entities are not written (set spans_key)"
 META_LEFT = "docs with meta that JSON cannot hold, which is left out"
@@ -36,10 +37,14 @@ _KINDS = {
 
 
 class Annotation(NamedTuple):
-    """The entities of a text, as (start, end, type) in characters, the end exclusive, and their relations."""
+    """The entities of a text, as (start, end, type) in characters, the end exclusive, and their relations.
+
+    whole (bool): Whether all that the file says of entities is read. What is left out may be anywhere in the text.
+    """
 
     spans: List[Span]
     links: List[Link]
+    whole: bool = True
 
 
 class Record(NamedTuple):
@@ -104,6 +109,19 @@ def unannotated(doc: Doc, make: DocMaker) -> Doc:
     if len(doc):
         doc.set_ents([], default="missing")
         make.counts.notes[UNANNOTATED] += 1
+    return doc
+
+
+def rest_missing(doc: Doc, make: DocMaker) -> Doc:
+    """Take from a doc what says that tokens outside its entities are in none: its annotation is not whole.
+
+    doc (Doc): A doc with the entities that were read, or none.
+    make (DocMaker): Made it; counts it.
+    RETURNS (Doc): The same doc. The entity annotation of all other tokens is missing, as spaCy calls it.
+    """
+    if len(doc):
+        doc.set_ents(list(doc.ents), default="missing")
+        make.counts.notes[INCOMPLETE] += 1
     return doc
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Protocol
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Protocol, TypeVar
 
 import catalogue  # type: ignore[import-untyped]
 from spacy.tokens import Doc
@@ -36,6 +36,42 @@ class Writer(Protocol):
 
     def __call__(self, doc: Doc, notes: "Counter[str]", **settings: Any) -> str: ...
 
+
+class Frame(NamedTuple):
+    """What stands around the docs of a file: before the first, between two, and after the last."""
+
+    begin: str = ""
+    between: str = ""
+    end: str = ""
+
+
+JSON_ARRAY = Frame("[\n", ",", "]\n")
+"""The frame of a file that is one JSON array, of writers whose docs are a line each."""
+
+W = TypeVar("W", bound=Callable[..., str])
+
+
+def framed(frame: Frame) -> Callable[[W], W]:
+    """Say what stands around the docs that a writer writes.
+
+    frame (Frame): What stands there.
+    RETURNS (Callable[[W], W]): A decorator of the writer.
+    """
+
+    def decorate(writer: W) -> W:
+        vars(writer)[_FRAME] = frame
+        return writer
+
+    return decorate
+
+
+def frame_of(writer: Writer) -> Frame:
+    """What stands around the docs that a writer writes; nothing, unless it is `framed`."""
+    frame: Frame = getattr(writer, _FRAME, Frame())
+    return frame
+
+
+_FRAME = "spacy_crf_ner_frame"
 
 readers = catalogue.create("spacy_crf_ner", "readers", entry_points=True)
 """Functions that are a `Reader`, by the name of their format; entry points ``spacy_crf_ner_readers``."""

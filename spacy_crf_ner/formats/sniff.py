@@ -1,15 +1,16 @@
 """A look at the beginning of a file, to tell its format."""
 
 import codecs
-import json
-import re
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from spacy_crf_ner.formats import inline
+from spacy_crf_ner.formats.csv_records import explain_csv, guess_csv
 from spacy_crf_ner.formats.errors import FormatError, UnknownFormat
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
+from spacy_crf_ner.formats.parquet import MAGIC
 from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.sniff_columns import guess_columns
+from spacy_crf_ner.formats.sniff_json import explain_json, guess_json
 from spacy_crf_ner.formats.source import HEAD, Source
 
 _BYTE_ORDER_MARK = "\ufeff"
@@ -17,7 +18,7 @@ _ZLIB = b"\x78\x9c"
 MAX_LINES = 2000
 """How many lines are looked at."""
 
-_RECOGNISERS: Sequence[Callable[[Head], Optional[Guess]]] = (inline.recognise,)
+_RECOGNISERS: Sequence[Callable[[Head], Optional[Guess]]] = (guess_csv, inline.recognise)
 
 
 def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
@@ -28,8 +29,11 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
     RETURNS (Guess): What it is taken for.
     RAISES (FormatError): It is of none of the formats that come with this package, or may be of several.
     """
-    if source.head().startswith(_ZLIB):  # no text in UTF-8 begins so
+    start = source.head()
+    if start.startswith(_ZLIB):  # no text in UTF-8 begins so
         return Guess("spacy", {}, "the bytes of a DocBin")
+    if start.startswith(MAGIC):
+        return Guess("parquet", {}, "the bytes of Parquet")
     raw = source.text_head()
     # A head that is full may end inside a line.
     whole = len(raw) < HEAD
@@ -39,13 +43,14 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         raise source.error("holds no text", "give a file with annotated sentences", 1)
     # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
     lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    head = Head(source.path, text, lines, whole)
     try:
         json_text = raw.decode("utf8", errors="ignore").removeprefix(_BYTE_ORDER_MARK)
-        guess = _as_json(json_text) or _as_text(Head(source.path, text, lines, whole), given or {})
+        guess = guess_json(json_text) or _as_text(head, given or {})
     except Unclear as unclear:
         raise source.error(unclear.what, unclear.mend, 1) from None
     if guess is None:
-        raise _untold(source, text)
+        raise _untold(source, head)
     return guess
 
 
@@ -62,52 +67,11 @@ def _as_text(head: Head, given: Mapping[str, Any]) -> Optional[Guess]:
     return guesses[0] if guesses else guess_columns(head.lines, given)
 
 
-def _untold(source: Source, text: str) -> FormatError:
+def _untold(source: Source, head: Head) -> FormatError:
     """The error that a file is of no format that can be told, with what can be said of it."""
-    try:
-        record, _ = json.JSONDecoder().raw_decode(text.lstrip("[ \t\r\n"))
-    except (ValueError, RecursionError):
-        record = None
-    if isinstance(record, dict):
-        keys = ", ".join(map(quote, list(record)[:8]))
-        mend = "name it with --format; --format jsonl --set text_key=NAME where the text has another key"
-        what = f"a record with the keys {keys or 'of none'} is of no format that can be told"
-        return UnknownFormat(source.path, what, mend, 1)
-    line = next(line for line in text.split("\n") if line.strip())
+    said = explain_json(head.text) or explain_csv(head)
+    if said is not None:
+        return UnknownFormat(source.path, *said, 1)
+    line = next(line for line in head.text.split("\n") if line.strip())
     what = f"the first lines are of no format that can be told: {quote(line)}"
     return UnknownFormat(source.path, what, "name its --format, one of those below, or add one with --code", 1)
-
-
-def _as_json(text: str) -> Optional[Guess]:
-    start = text.lstrip()
-    array = start.startswith("[")
-    start = start[1:].lstrip() if array else start
-    if not start.startswith("{"):
-        return None
-    try:
-        record, _ = json.JSONDecoder().raw_decode(start)
-    except (ValueError, RecursionError):
-        record = None
-    # A record that the head does not hold whole is told by the keys that stand in it.
-    if isinstance(record["label"], dict) if record and "label" in record else _LABEL_OBJECT.search(start):
-        return Guess("cluener", {}, "a label that is an object, in the first record")
-    for name, keys in _JSON_KEYS:
-        if all(key in record if record is not None else f'"{key}"' in start for key in keys):
-            return Guess(name, {}, f"{' and '.join(keys)} in the first record")
-    return None
-
-
-_LABEL_OBJECT = re.compile(r'"label"\s*:\s*\{')
-
-_JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
-    ("spert", ("tokens", "entities")),
-    ("jsonl", ("text", "spans")),
-    ("jsonl", ("text", "label")),
-    ("jsonl", ("text", "labels")),
-    ("jsonl", ("text", "entities")),
-    ("jsonl", ("data", "label")),
-    ("jsonl", ("data", "annotations")),
-    ("jsonl", ("data", "completions")),
-    ("jsonl", ("data", "predictions")),
-    ("jsonl", ("text",)),
-)

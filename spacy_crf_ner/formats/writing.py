@@ -12,7 +12,7 @@ from spacy.util import minibatch
 from spacy_crf_ner.files import whole_directory, whole_file
 from spacy_crf_ner.formats.docbin import make_doc_bin
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.registry import get_writer
+from spacy_crf_ner.formats.registry import Frame, frame_of, get_writer
 from spacy_crf_ner.formats.source import STDIN, find_files
 
 SPACY = "spacy"
@@ -77,13 +77,14 @@ def write(
     written = Written()
     settings = dict(settings or {})
     write_doc = None if format == SPACY else get_writer(format, settings)
+    frame = Frame() if write_doc is None else frame_of(write_doc)
 
     def text(doc: Doc) -> str:
         assert write_doc is not None
         return write_doc(doc, written.notes, **settings)
 
     if to_stdout:
-        _write_text(map(text, docs), sys.stdout.buffer)
+        _write_text(map(text, docs), sys.stdout.buffer, frame)
         written.files = 1
         return written
     _check_output(output, inputs)
@@ -100,7 +101,7 @@ def write(
                 make_doc_bin(docs).to_disk(part)
             else:
                 with part.open("wb") as file_:
-                    _write_text(map(text, docs), file_)
+                    _write_text(map(text, docs), file_, frame)
         written.files = 1
     except OSError as error:
         raise output_error(output, error) from error
@@ -148,12 +149,16 @@ def output_error(output: Path, error: OSError) -> FormatError:
     return FormatError(output, what, "choose an output that you may write and that has room")
 
 
-def _write_text(texts: Iterable[str], file_: IO[bytes]) -> None:
+def _write_text(texts: Iterable[str], file_: IO[bytes], frame: Frame) -> None:
+    file_.write(frame.begin.encode())
     for i, text in enumerate(texts):
+        if i:
+            file_.write(frame.between.encode())
         # A byte order mark at the beginning is dropped when the file is read: one that is text needs another.
         file_.write(
             f"{_BYTE_ORDER_MARK}{text}".encode() if not i and text.startswith(_BYTE_ORDER_MARK) else text.encode()
         )
+    file_.write(frame.end.encode())
     file_.flush()
 
 

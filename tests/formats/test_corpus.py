@@ -101,8 +101,8 @@ def test_shorter_docs_are_left_out_and_their_number_is_logged(
 ) -> None:
     corpus = AnnotatedCorpus(bio, min_length=min_length)
     assert texts(corpus) == [text for text in TEXTS if len(text) >= min_length]
-    said = [f"{bio}: {4 - n_kept} docs that are shorter than min_length, left out"] if n_kept < 4 else []
-    assert logged(caplog, corpus) == said
+    left = [f"{bio}: {4 - n_kept} docs that are shorter than min_length, left out"] if n_kept < 4 else []
+    assert logged(caplog, corpus) == [f"{bio}: read 4 docs with 3 entities (LOC 1, PER 2)", *left]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 4, 9])
@@ -134,7 +134,10 @@ def test_long_docs_are_split_and_longer_sentences_stay_whole(
     path = put(tmp_path, "".join(f"{character} O\n" for character in text))
     corpus = AnnotatedCorpus(path, max_length=8)
     assert texts(corpus) == ["我来了。他去了。", "这一句话很长很长很长。", "好。是。”不。"]
-    assert logged(caplog, corpus) == [f"{path}: 1 sentences that are longer than max_length, and whole"]
+    assert logged(caplog, corpus) == [
+        f"{path}: read 1 docs with 0 entities",
+        f"{path}: 1 sentences that are longer than max_length, and whole",
+    ]
     assert texts(AnnotatedCorpus(path, max_length=8, min_length=9)) == ["这一句话很长很长很长。"]
     assert texts(AnnotatedCorpus(path, max_length=len(text))) == texts(AnnotatedCorpus(path)) == [text]
     sentences = ["我来了。", "他去了。", "这一句话很长很长很长。", "好。是。”", "不。"]
@@ -210,6 +213,7 @@ def test_parts_keep_unknown_spaces(tmp_path: Path) -> None:
 def test_what_was_met_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = put(tmp_path, "中\tI-A\n国\t\n")
     assert logged(caplog, AnnotatedCorpus(path, format="bio", settings={"repair": True})) == [
+        f"{path}: read 1 docs with 1 entities (A 1)",
         f"{path}: 1 empty tag is O",
         f"{path}: 1 a stray tag begins an entity",
     ]
@@ -222,6 +226,32 @@ def test_what_was_met_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture
     said = logged(caplog, AnnotatedCorpus(path))
     assert f"{path}: 1 Overlapping entities, the longest kept" in said
     assert f"{path}: 1 Empty texts, left out" in said
+
+
+def test_counts_are_logged_once_and_not_of_a_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records: List[Dict[str, Any]] = [
+        {"text": "张三去", "spans": [{"start": 0, "end": 2, "label": "PER"}]},
+        {"text": "李四"},
+        {"text": "在北京", "spans": [{"start": 1, "end": 3, "label": "LOC"}]},
+    ]
+    path = put(tmp_path, "".join(f"{json.dumps(record)}\n" for record in records))
+    corpus = AnnotatedCorpus(path)
+    caplog.set_level(logging.INFO, logger="spacy")
+    first = corpus(BLANK["zh"])
+    next(first)
+    first.close()  # type: ignore[attr-defined]
+    assert not caplog.messages
+    for _ in range(2):
+        assert len(list(corpus(BLANK["zh"]))) == 3
+    said = f"{path}: read 3 docs with 2 entities (LOC 1, PER 1); 1 docs are without annotation"
+    assert [record.levelno for record in caplog.records if record.message == said] == [logging.INFO]
+
+
+def test_no_entity_at_all_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = put(tmp_path, '{"text": "张三去"}\n')
+    with caplog.at_level(logging.WARNING, logger="spacy"):
+        list(AnnotatedCorpus(path, format="jsonl")(BLANK["zh"]))
+    assert caplog.messages == [f"{path}: read 1 docs with 0 entities; 1 docs are without annotation"]
 
 
 @pytest.mark.parametrize("name", ["min_length", "max_length", "limit"])
@@ -313,7 +343,8 @@ def test_what_was_met_is_logged_with_a_limit_too_and_once(
     nlp = spacy.blank("en")
     for _ in range(2):
         assert len(list(corpus(nlp))) == 1
-    (said,) = caplog.messages
+    counts, said = caplog.messages
+    assert counts == f"{path}: read 1 docs with 1 entities (A 1)"
     assert said.startswith(f"{path}: 1 docs with token boundaries of their own") and f"({path}:1)" in said
 
 

@@ -28,7 +28,7 @@ JSON = st.recursive(
 RECORDS = st.lists(st.dictionaries(st.text(CHARACTERS, max_size=4), JSON, max_size=3), max_size=5)
 
 
-def read(path: Path, content: "str | bytes", **limits: int) -> List[Tuple[Any, int]]:
+def read(path: Path, content: "str | bytes", **limits: Any) -> List[Tuple[Any, int]]:
     path.write_bytes(content.encode("utf8") if isinstance(content, str) else content)
     return [tuple(value) for value in values(Source(path), **limits)]  # type: ignore[misc]
 
@@ -246,3 +246,34 @@ def test_record_that_is_too_long(path: Path, array: bool, whole: bool) -> None:
 def test_much_white_space_is_no_record(path: Path) -> None:
     content = " \n" * HEAD + '{"a": 1}' + "\n" * HEAD + "{}"
     assert read(path, content, max_record=8) == [({"a": 1}, HEAD + 1), ({}, 2 * HEAD + 1)]
+
+
+PAIR = ["a", {"entities": []}]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('["a", {"entities": []}]\n["a", {"entities": []}]\n', [(PAIR, 1), (PAIR, 2)]),
+        ('\n[\n"a", {"entities": []}]', [(PAIR, 2)]),
+        ('[["a", {"entities": []}],\n null, ["a", {"entities": []}]]', [(PAIR, 1), (None, 2), (PAIR, 2)]),
+        ('[[["a"]]]', [([["a"]], 1)]),
+        ('{"a": 1}\n["a"]', [({"a": 1}, 1), (["a"], 2)]),
+        ("[]", []),
+    ],
+)
+def test_lists_and_nulls_are_records_if_they_may_be(path: Path, content: str, expected: Any) -> None:
+    assert read(path, content, lists=True) == expected
+
+
+@pytest.mark.parametrize("gap", [HEAD - 1, HEAD, HEAD + 1])
+def test_list_that_begins_after_much_white_space(path: Path, gap: int) -> None:
+    assert read(path, " " * gap + '["a", {"entities": []}]', lists=True) == [(PAIR, 1)]
+    assert read(path, "[" + " " * gap + '"a", {"entities": []}]', lists=True) == [(PAIR, 1)]
+    assert read(path, "[" + " " * gap + '["a", {"entities": []}]]', lists=True) == [(PAIR, 1)]
+
+
+def test_numbers_are_no_records_though_lists_may_be(path: Path) -> None:
+    path.write_text('[["a", {}], 3]')
+    with pytest.raises(FormatError, match=r":1: '3\]' stands where a record should begin"):
+        list(values(Source(path), lists=True))

@@ -4,9 +4,10 @@ from typing import Any, Dict, List
 import pytest
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.jsonl import TOKEN_RELATIONS, read_jsonl
+from spacy_crf_ner.formats.jsonl import read_jsonl
 from spacy_crf_ner.formats.records import UNANNOTATED
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.text_records import TOKEN_RELATIONS
 from tests.formats.json_util import BLANK, KEY, all_spans, entities, read, refused, relations, write_records
 
 TEXT = "Booth shot President Lincoln."
@@ -219,11 +220,11 @@ def linked(**changes: Any) -> Dict[str, Any]:
     ("record", "what", "mend"),
     [
         ({"spans": []}, 'the record has no "text"', "--set text_key=NAME"),
-        ({"data": {"content": "a"}, "annotations": []}, '"data" has no "text"', "--set text_key=NAME"),
+        ({"data": {"content": "a"}, "annotations": []}, '"data" has no "text"', "--set text_key=content"),
         ({"tokens": ["a"], "entities": []}, 'the record has no "text"', "--format spert"),
         ({"text": None}, '"text" of the record is null', "write a string"),
         ({"text": 1, "spans": []}, '"text" of the record is 1', "write a string"),
-        ({"text": "a", "annotations": []}, 'has "annotations" and no "data"', "doccano as JSONL"),
+        ({"text": "a", "completions": []}, 'has "completions" and no "data"', "doccano as JSONL"),
         ({"text": "a", "label": {"X": {"a": [[0, 0]]}}}, '"label" is an object', "--format cluener"),
         ({"text": "a", "label": None}, '"label" is null', "write a list"),
         ({"text": "a", "label": "POS"}, "\"label\" is the string 'POS'", "write a list"),
@@ -236,10 +237,11 @@ def linked(**changes: Any) -> Dict[str, Any]:
         ({"text": "a", "label": [[0, 1, None]]}, "a label is null", "write a string"),
         ({"text": "a", "label": [[0, 1, 4]]}, "a label is 4", "write a string"),
         ({"text": "a", "label": [[0, 1, " "]]}, "has no type", "write its type"),
+        ({"text": "a", "annotations": [{"label": 4, "start_offset": 0, "end_offset": 1}]}, "is 4", "a string"),
         ({"text": "a", "label": [{"start": 0, "labels": ["X"]}]}, 'a region has no "end"', "a whole number"),
         ({"text": "a", "spans": None}, '"spans" is null', "write a list"),
         ({"text": "a", "spans": {}}, '"spans" is an object', "write a list"),
-        ({"text": "a", "spans": [[0, 1, "X"]]}, "a span is a list", 'an object with "label"'),
+        ({"text": "a", "spans": [3]}, '"spans" holds 3', "[start, end, label]"),
         ({"text": "a", "spans": [{"start": 0, "end": 1}]}, 'a span has no "label"', "write it: a string"),
         ({"text": "a", "spans": [{"start": 0, "label": "X"}]}, 'a span has no "end"', "write it: a whole number"),
         ({"text": "a", "spans": [], "answer": "maybe"}, "\"answer\" is the string 'maybe'", "reject or ignore"),
@@ -261,7 +263,7 @@ def linked(**changes: Any) -> Dict[str, Any]:
         (span(start=2), "entity (2, 1, 'X') holds no text", "a start before the end"),
         (span(start=1), "entity (1, 1, 'X') holds no text", "exclusive"),
         ({"text": "a", "entities": [{"label": "X", "start_offset": 0}]}, 'no "end_offset"', "a whole number"),
-        ({"text": "a", "entities": {}}, '"entities" of the record is an object', "write a list"),
+        ({"text": "a", "entities": {}}, '"entities" is an object', "write a list"),
         ({"text": TEXT, "entities": [ENTITIES[0]] * 2}, "two entities have the id 7", "its own"),
         ({"text": TEXT, "entities": [{**ENTITIES[0], "id": None}]}, '"id" of an entity or relation is', "whole"),
         (linked(from_id=4), "a Kill relation names entity 4, which is not there", "write its id"),

@@ -11,7 +11,7 @@ from spacy_crf_ner.formats.label_studio import (
     UNLABELLED,
     UNNAMED_RELATION,
 )
-from spacy_crf_ner.formats.records import UNANNOTATED
+from spacy_crf_ner.formats.records import INCOMPLETE, UNANNOTATED
 from tests.formats.json_util import KEY, all_spans, entities, read, refused, relations, write_records
 
 TEXT = "Booth shot  Lincoln."
@@ -80,7 +80,85 @@ def test_what_is_no_entity_is_counted(path: Path) -> None:
     choice = {"type": "choices", "value": {"choices": ["x"]}, "id": "c"}
     found = read("jsonl", write_records(path, task(choice, PERSONS[0], region(6, 10), {**choice, "id": "r0"})))
     assert entities(found.docs[0]) == [BOOTH]
-    assert found.notes == {"results of type 'choices', left out": 2, UNLABELLED: 1}
+    assert found.notes == {"results of type 'choices', left out": 2, UNLABELLED: 1, INCOMPLETE: 1}
+
+
+HYPERTEXT = {
+    "start": "/div[1]/text()[1]",
+    "end": "/div[1]/text()[1]",
+    "startOffset": 0,
+    "endOffset": 5,
+    "globalOffsets": {"start": 0, "end": 5},
+    "text": "Booth",
+}
+
+
+def hypertext(without: str = "", kind: str = "hypertextlabels", **changes: Any) -> Dict[str, Any]:
+    """A result of a text with markup."""
+    value = {**HYPERTEXT, kind: ["PER"], **changes}
+    value.pop(without, None)
+    return {"id": "h0", "type": kind, "value": value}
+
+
+@pytest.mark.parametrize(
+    "result", [hypertext(), hypertext("text"), hypertext(kind="labels"), hypertext("text", kind="labels")]
+)
+def test_hypertext_is_read_by_its_offsets_in_the_text(path: Path, result: Dict[str, Any]) -> None:
+    link = relation(from_id="h0")
+    found = read("jsonl", write_records(path, task(result, PERSONS[1], link)))
+    assert entities(found.docs[0]) == [BOOTH, LINCOLN]
+    assert relations(found.docs[0]) == [("Kill", BOOTH, LINCOLN)]
+    assert not found.notes
+
+
+def test_hypertext_whose_text_is_elsewhere_is_refused(path: Path) -> None:
+    error = refused("jsonl", path, task(hypertext(globalOffsets={"start": 1, "end": 6})))
+    assert "'Booth' should stand at (1, 6), where there is 'ooth '" in error.what
+
+
+UNREAD = [
+    hypertext("globalOffsets"),
+    hypertext("globalOffsets", kind="labels"),
+    hypertext(globalOffsets=None),
+    region(0, 5),
+    {"type": "brushlabels", "value": {"rle": [1]}},
+    {"type": "paragraphlabels", "value": {"start": "0", "end": "0", "startOffset": 0, "endOffset": 5}},
+    {"id": "t", "type": "taxonomy", "value": {"start": 0, "end": 5, "taxonomy": [["a"]]}},
+    {"id": "t", "type": "choices", "value": {**HYPERTEXT, "choices": ["a"]}},
+]
+
+
+@pytest.mark.parametrize("result", UNREAD)
+def test_rest_of_a_text_of_which_a_result_is_not_read_is_missing(path: Path, result: Dict[str, Any]) -> None:
+    found = read("jsonl", write_records(path, task(result, PERSONS[1])), spans_key=KEY)
+    (doc,) = found.docs
+    assert entities(doc) == all_spans(doc) == [LINCOLN]
+    assert {token.ent_iob for token in doc if not token.ent_type} == {0}
+    assert found.notes[INCOMPLETE] == 1
+    assert found.notes.total() == 2  # and what it was is counted, too
+
+
+def test_hypertext_without_its_text_is_not_read_where_there_may_be_markup(path: Path) -> None:
+    text = "<b>Booth</b> shot &amp; Lincoln."
+    found = read("jsonl", write_records(path, task(hypertext("text"), text=text)))
+    assert (entities(found.docs[0]), found.notes[INCOMPLETE]) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"id": "r12", "type": "taxonomy", "value": {"start": 12, "end": 19, "taxonomy": [["a"]]}},
+        {"id": "c", "type": "choices", "value": {"choices": ["a"]}},
+        {"id": "c", "type": "rating", "value": {"rating": 3}},
+    ],
+)
+def test_what_says_more_of_an_entity_or_of_the_text_leaves_nothing_missing(
+    path: Path, result: Dict[str, Any]
+) -> None:
+    for results in ([result, *PERSONS], [*PERSONS, result]):
+        found = read("jsonl", write_records(path, task(*results)))
+        assert [token.ent_iob for token in found.docs[0]].count(0) == 0
+        assert found.notes == {f"results of type {result['type']!r}, left out": 1}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ from spacy_crf_ner.formats.source import Source
 from tests.cli.util import invoke
 from tests.formats.reading import BLANK, found_in, put
 
-READERS = "biluo, bio, bioes, bios, bmes, cluener, conll, iob1, jsonl, spacy, spert"
-WRITERS = "bio, bioes, bmes, cluener, doccano, jsonl"
+READERS = (
+    "biluo, bio, bioes, bios, bmes, cluener, conll, csv, gliner, huggingface, iob1, jsonl, parquet, spacy, "
+    "spacy2, spert, uie"
+)
+WRITERS = "bio, bioes, bmes, cluener, doccano, huggingface, jsonl, label_studio"
 
 run = partial(invoke, "convert")
 
