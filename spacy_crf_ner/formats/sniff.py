@@ -6,9 +6,10 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
+from spacy_crf_ner.formats import brackets, brat, conllu, webanno
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.guess import Guess
+from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.source import HEAD, Source
@@ -39,6 +40,11 @@ def sniff(source: Source) -> Guess:
     # A head that is full may end inside a line; one that is not UTF-8 is told when it is read.
     whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
     text = whole.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
+    lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
+    for recognise in (brat.recognise, webanno.recognise, conllu.recognise, brackets.recognise):
+        told = recognise(Head(source.path, text, lines, len(head) < HEAD))
+        if told is not None:
+            return told
     if not text.strip():
         raise source.error("holds no text", "give a file with annotated sentences", 1)
     guess = _as_json(head.decode("utf8", errors="replace").removeprefix(_BYTE_ORDER_MARK)) or _as_tags(text)
