@@ -68,7 +68,7 @@ def _sentences(source: Source, make: DocMaker, token_column: int, tag_column: in
     for number, text in source.lines():
         columns = split_columns(text)
         is_document = bool(_DOCUMENT.match(text))
-        is_comment = not sentence and text.startswith("#") and len(columns) < 2
+        is_comment = not sentence and text.startswith("#") and not any(map(_is_tag, columns))
         if is_document or is_comment or not any(columns):
             make.counts.notes[DOCUMENT_LINES] += is_document
             make.counts.notes[COMMENTS] += is_comment and not is_document
@@ -129,6 +129,7 @@ def _entities(sentence: Sequence[_Row], source: Source) -> List[Span]:
         start, label = opened[-1]
         what = f"the bracket {quote(f'({label}')} is not closed in the sentence"
         raise source.error(what, "write '*)' at the last token of the entity", sentence[start].line)
+    spans.reverse()  # of two with the same tokens, the inner one was closed first
     return sorted(spans, key=lambda span: (span[0], -span[1]))
 
 
@@ -145,7 +146,7 @@ def recognise(head: Head) -> Optional[Guess]:
         columns = split_columns(line)
         if not any(columns) or _DOCUMENT.match(line):
             sentences.append([])
-        elif sentences[-1] or not (line.startswith("#") and len(columns) < 2):
+        elif sentences[-1] or not line.startswith("#") or any(map(_is_tag, columns)):
             sentences[-1].append(columns)
     sentences = list(filter(None, sentences))
     width = min((len(row) for sentence in sentences for row in sentence), default=0)

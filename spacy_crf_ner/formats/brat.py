@@ -40,6 +40,7 @@ _LEFT = {
 _ENTITY = re.compile(r"(\S+) (\d{1,12} \d{1,12}(?:;\d{1,12} \d{1,12})*)")
 _RELATION = re.compile(r"(\S+) +\S+?:(\S+) +\S+?:(\S+)\s*")
 _FIRST_ENTITY = re.compile(r"T\S*\t\S+ \d+ \d+(?:;\d+ \d+)*\t")
+_SPACE = re.compile(r"\s+")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -183,7 +184,9 @@ def _located(mention: Mention, places: Sequence[Optional[int]], text: str) -> Op
         else:
             parts.append((begin, stop))
     there = " ".join(text[start:end] for start, end in parts)
-    return Located(mention, parts) if there.split() == mention.text.split() else None
+    # A line end is a space in the annotation; "\r\n" may be one or two.
+    same = _SPACE.sub(" ", there) == _SPACE.sub(" ", mention.text)
+    return Located(mention, parts) if same else None
 
 
 def _places(text: str, *, mark: bool, wide: bool, joined: bool) -> List[Optional[int]]:

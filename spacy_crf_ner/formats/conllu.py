@@ -354,7 +354,8 @@ def recognise(head: Head) -> Optional[Guess]:
         if told is not None:
             settings = {} if key == KEY else {"key": key}
             return Guess("conllu", {**settings, **told}, f"{len(COLUMNS)} columns, tags as {key}= in the last")
-    if any(_told([[row[i] for row in sentence] for sentence in sentences]) for i in range(2, len(COLUMNS) - 1)):
+    others = ([[row[i] for row in sentence] for sentence in sentences] for i in range(2, len(COLUMNS) - 1))
+    if any(_told(column) is not None for column in others):
         return None  # columns with tags in one of them
     if keys or any(map(_KNOWN_COMMENT.match, head.lines)):
         return Guess("conllu", {}, f"{len(COLUMNS)} columns, as CoNLL-U has them")

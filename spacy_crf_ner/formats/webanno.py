@@ -12,7 +12,6 @@ Source: the WebAnno TSV 3.3 format in INCEpTION's user guide.
 import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
@@ -74,11 +73,10 @@ class Sentence:
 
 
 class Entity(NamedTuple):
-    """An entity: its label (None where it has no value), its units in the file, and its line."""
+    """An entity: its label (None where it has no value), the numbers of its units in the file, and its line."""
 
     label: Optional[str]
-    first: int
-    last: int
+    units: List[int]
     line: int
 
 
@@ -140,7 +138,10 @@ def _parse(source: Source) -> Tuple[List[Column], List[Sentence]]:
                     f"a token without a sentence: {quote(text)}", f"write {_TEXT} before it", number
                 )
             sentences[-1].units.append(_unit(text.split("\t"), len(columns), number, source, old))
-    return columns, [sentence for sentence in sentences if sentence.units]
+    for sentence in sentences:
+        if not sentence.units:
+            raise source.error("a sentence without a token", "write its tokens, or delete it", sentence.line)
+    return columns, sentences
 
 
 def _unit(parts: List[str], n_columns: int, number: int, source: Source, old: bool) -> Unit:
@@ -261,17 +262,18 @@ def _entities(units: Sequence[Unit], column: int, source: Source) -> List[Entity
             if place is None:
                 if found:
                     numbered[found[2]] = len(entities)
-                entities.append(Entity(label, i, i, unit.line))
+                entities.append(Entity(label, [i], unit.line))
             elif entities[place].label != label:
                 first = entities[place]
                 what = f"annotation {quote(value)} has the number of {quote(first.label or NO_FEATURE)}"
                 raise source.error(f"{what} in line {first.line}", "give each a number of its own", unit.line)
             else:
-                entities[place] = entities[place]._replace(last=i)
+                entities[place].units.append(i)
     return entities
 
 
-_first = attrgetter("first")
+def _first(entity: Entity) -> int:
+    return entity.units[0]
 
 
 class Group(NamedTuple):
@@ -285,7 +287,8 @@ def _groups(sentences: Sequence[Sentence], entities: Sequence[Entity]) -> Iterat
     """The sentences, those together that an entity runs across."""
     reach: Dict[int, int] = {}
     for entity in entities:
-        reach[entity.first] = max(reach.get(entity.first, 0), entity.last)
+        first, last = entity.units[0], entity.units[-1]
+        reach[first] = max(reach.get(first, 0), last)
     group: List[Sentence] = []
     first = position = end = 0
     for sentence in sentences:
@@ -311,8 +314,8 @@ def _doc(group: Group, units: Sequence[Unit], entities: Sequence[Entity], source
     spans: List[Span] = []
     unknown: List[Tuple[int, int]] = []
     own = (bisect_left(entities, unit, key=_first) for unit in (group.first, group.first + len(places)))
-    for label, first, last, line in entities[slice(*own)]:
-        covered = places[first - group.first : last - group.first + 1]
+    for label, numbers, line in entities[slice(*own)]:
+        covered = [places[number - group.first] for number in numbers]
         start, stop = covered[0][0], max(stop for _, stop in covered)
         if start == stop:
             make.counts.notes[NO_TEXT] += 1
