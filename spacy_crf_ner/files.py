@@ -3,7 +3,7 @@
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Sequence, Union
 
 
 @contextmanager
@@ -26,23 +26,24 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_directory(path: Path, *, suffix: Optional[str] = None) -> Iterator[Path]:
+def whole_directory(path: Path, *, suffix: Union[str, Sequence[str], None] = None) -> Iterator[Path]:
     """Write a directory under a temporary name and move it into place when it is complete.
 
     path (Path): Where the directory shall be: nothing is there, or an empty one. It stays itself then.
-    suffix (Optional[str]): The directory may also hold files that end so and nothing else. The new ones take
-        their place.
+    suffix (Union[str, Sequence[str], None]): The directory may also hold files that end so, or in one of several
+        ways, and nothing else. The new ones take their place.
     YIELDS (Path): Where to make it. It is deleted, and `path` left as it was, if the block raises.
     RAISES (OSError): Something is there already, or the directory cannot be written.
     """
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path}: is there already and is no directory; name a new directory")
     there = sorted(path.iterdir()) if path.is_dir() else []
-    if suffix is None and there:
+    suffixes = [suffix] if isinstance(suffix, str) else list(suffix or ())
+    if not suffixes and there:
         raise FileExistsError(f"{path}: is not empty; name a new directory, or remove this one")
     for file in there:
-        if file.suffix != suffix or not file.is_file():
-            what = f"holds {file.name!r}, which is no {suffix} file"
+        if file.suffix not in suffixes or not file.is_file():
+            what = f"holds {file.name!r}, which is no {' or '.join(suffixes)} file"
             raise FileExistsError(f"{path}: {what}; name another directory, or move that away")
     with _scratch(path) as (target, scratch):
         made = scratch / target.name

@@ -5,6 +5,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from spacy.tokens import Doc
 
+from spacy_crf_ner.formats.brat import BRAT, without_companions
 from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
 from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.registry import get_reader
@@ -28,7 +29,8 @@ def read(
 
     paths (Sequence[Union[str, Path]]): Files, folders of files, or "-" for standard input.
     make (DocMaker): Makes the docs and counts what was met.
-    format (str): Name of the format of all files; "auto" looks at the beginning of each.
+    format (str): Name of the format of all files; "auto" looks at the beginning of each. Of
+        brat, the annotation ``x.ann`` is read with its text ``x.txt``.
     settings (Optional[Mapping[str, Any]]): Settings of the format. They win over what a look at the file says.
     encoding (Optional[str]): The encoding of all files; None: that of the byte order mark, or UTF-8.
     tell (Optional[Callable[[Path, Guess], object]]): Called with each file that was looked at, and what it was
@@ -42,7 +44,8 @@ def read(
     settings = dict(settings or {})
     if format != AUTO:
         get_reader(format, settings)
-    for path in find_files(paths):
+    files = find_files(paths)
+    for path in without_companions(files) if format in (AUTO, BRAT) else files:
         source = Source(path, encoding=encoding, progress=progress)
         name, own = format, settings
         if format == AUTO:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Protocol, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Protocol, Sequence, TypeVar
 
 import catalogue  # type: ignore[import-untyped]
 from spacy.tokens import Doc
@@ -73,11 +73,25 @@ def frame_of(writer: Writer) -> Frame:
 
 _FRAME = "spacy_crf_ner_frame"
 
+
+class FolderWriter(Protocol):
+    """Writes one format that has several files for each doc, in a directory. Arguments and errors as of `Writer`.
+
+    suffixes (Sequence[str]): What the names of the files of a doc end in.
+    RETURNS (Sequence[str]): The texts of those files.
+    """
+
+    suffixes: Sequence[str]
+
+    def __call__(self, doc: Doc, notes: "Counter[str]", **settings: Any) -> Sequence[str]: ...
+
+
 readers = catalogue.create("spacy_crf_ner", "readers", entry_points=True)
 """Functions that are a `Reader`, by the name of their format; entry points ``spacy_crf_ner_readers``."""
 
 writers = catalogue.create("spacy_crf_ner", "writers", entry_points=True)
-"""Functions that are a `Writer`, by the name of their format; entry points ``spacy_crf_ner_writers``."""
+"""Functions that are a `Writer` or a `FolderWriter`, by the name of their format; entry points
+``spacy_crf_ner_writers``."""
 
 
 def get_reader(name: str, settings: Mapping[str, Any]) -> Reader:
@@ -96,7 +110,7 @@ def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
 
     name (str): The format.
     settings (Mapping[str, Any]): The settings that it will be called with.
-    RETURNS (Writer): The writer.
+    RETURNS (Writer): The writer; one that has `suffixes` is a `FolderWriter`.
     RAISES (ValueError): There is no such format, or it has no such setting.
     """
     return _get("written", writers, name, settings)

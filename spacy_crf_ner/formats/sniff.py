@@ -3,7 +3,7 @@
 import codecs
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-from spacy_crf_ner.formats import inline
+from spacy_crf_ner.formats import brackets, brat, conllu, inline, webanno
 from spacy_crf_ner.formats.csv_records import explain_csv, guess_csv
 from spacy_crf_ner.formats.errors import FormatError, UnknownFormat
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
@@ -18,7 +18,13 @@ _ZLIB = b"\x78\x9c"
 MAX_LINES = 2000
 """How many lines are looked at."""
 
-_RECOGNISERS: Sequence[Callable[[Head], Optional[Guess]]] = (guess_csv, inline.recognise)
+_RECOGNISERS: Sequence[Callable[[Head], Optional[Guess]]] = (
+    webanno.recognise,
+    conllu.recognise,
+    brackets.recognise,
+    guess_csv,
+    inline.recognise,
+)
 
 
 def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
@@ -39,11 +45,13 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
     whole = len(raw) < HEAD
     text = source.decode(raw if whole else raw[: raw.rfind(b"\n") + 1] or _cut(raw), 0, 1)
     text = text.removeprefix(_BYTE_ORDER_MARK)
-    if not text.strip():
-        raise source.error("holds no text", "give a file with annotated sentences", 1)
     # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
     lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     head = Head(source.path, text, lines, whole)
+    if (guess := brat.recognise(head)) is not None:  # whatever stands in its text
+        return guess
+    if not text.strip():
+        raise source.error("holds no text", "give a file with annotated sentences", 1)
     try:
         json_text = raw.decode("utf8", errors="ignore").removeprefix(_BYTE_ORDER_MARK)
         guess = guess_json(json_text) or _as_text(head, given or {})

@@ -72,6 +72,10 @@ class Source:
         """
         return FormatError(self.path, what, mend, line)
 
+    def beside(self, suffix: str) -> "Source":
+        """The input of the same name with another suffix."""
+        return Source(self.path.with_suffix(suffix), progress=self._progress)
+
     def head(self) -> bytes:
         """The first bytes, 65,536 if there are as many, decompressed. They are read again afterwards.
 

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Iterable, Mapping, Optional, Sequence, Union
+from typing import IO, Any, Iterable, Mapping, Optional, Sequence, Union, cast
 
 from spacy.tokens import Doc
 from spacy.util import minibatch
@@ -12,14 +12,14 @@ from spacy.util import minibatch
 from spacy_crf_ner.files import whole_directory, whole_file
 from spacy_crf_ner.formats.docbin import make_doc_bin
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.registry import Frame, frame_of, get_writer
+from spacy_crf_ner.formats.registry import FolderWriter, Frame, frame_of, get_writer
 from spacy_crf_ner.formats.source import STDIN, find_files
 
 SPACY = "spacy"
 SUFFIX = ".spacy"
 STDOUT = STDIN
 _COMPRESSED = (".gz", ".xz")
-_TEXT = (".bio", ".bioes", ".bmes", ".conll", ".json", ".jsonl", ".tsv", ".txt")
+_TEXT = (".bio", ".bioes", ".bmes", ".conll", ".conllu", ".json", ".jsonl", ".tsv", ".txt")
 N_DOCS_PER_FILE = 5000
 MAX_FILES = 100_000
 """`spacy.Corpus.v1` sorts a directory by name, which is in order while the numbers have five digits."""
@@ -53,7 +53,8 @@ def write(
     output (Union[str, Path]): A file; "-" is standard output. Of the format "spacy", a path that ends in ".spacy"
         becomes one file, which takes memory in proportion to its size, and any other a directory of files
         ``NAME-00000.spacy``, in order, in constant memory; those in a directory that is there already, and holds
-        nothing else, are replaced.
+        nothing else, are replaced. Of a format whose writer is a `FolderWriter`, it is such a directory too, and
+        each doc has files of its own.
     format (str): "spacy", or a format that has a writer.
     settings (Optional[Mapping[str, Any]]): Settings of the writer.
     n_docs_per_file (Optional[int]): Docs in each file of a directory, 5,000 by default.
@@ -66,35 +67,49 @@ def write(
         raise ValueError(f"n_docs_per_file is {n_docs_per_file}; give 1 or more")
     to_stdout = str(output) == STDOUT
     output = Path(output)
-    directory = format == SPACY and output.suffix != SUFFIX
-    if n_docs_per_file is not None and not directory:
-        what = "--n-docs-per-file asks for several files and the output is one"
-        raise FormatError(output, what, f"leave the option away, or name a directory without {SUFFIX}")
-    if format == SPACY and to_stdout:
-        raise FormatError(
-            output, "a DocBin does not go to standard output", "name a file or another format with --to"
-        )
     written = Written()
     settings = dict(settings or {})
     write_doc = None if format == SPACY else get_writer(format, settings)
     frame = Frame() if write_doc is None else frame_of(write_doc)
+    # What the names of the files of a doc end in, where each has its own.
+    suffixes: Sequence[str] = getattr(write_doc, "suffixes", ())
+    directory = bool(suffixes) or (format == SPACY and output.suffix != SUFFIX)
+    if n_docs_per_file is not None and (suffixes or not directory):
+        what = "--n-docs-per-file asks for several files and the output is one"
+        mend = f"leave the option away, or name a directory without {SUFFIX}"
+        if suffixes:
+            what, mend = (
+                f"--n-docs-per-file is not for {format}, which has one doc a file",
+                "leave the option away",
+            )
+        raise FormatError(output, what, mend)
+    if to_stdout and (write_doc is None or suffixes):
+        what = f"{'a DocBin' if write_doc is None else format} does not go to standard output"
+        mend = f"name a {'directory' if suffixes else 'file'} or another format with --to"
+        raise FormatError(output, what, mend)
 
     def text(doc: Doc) -> str:
         assert write_doc is not None
         return write_doc(doc, written.notes, **settings)
+
+    def texts(doc: Doc) -> Sequence[str]:
+        return cast(FolderWriter, write_doc)(doc, written.notes, **settings)
 
     if to_stdout:
         _write_text(map(text, docs), sys.stdout.buffer, frame)
         written.files = 1
         return written
     _check_output(output, inputs)
-    _check_suffix(output, format)
+    _check_suffix(output, format, suffixes)
     try:
         if directory:
-            with whole_directory(output, suffix=SUFFIX) as made:
+            with whole_directory(output, suffix=suffixes or SUFFIX) as made:
                 made.mkdir()
-                size = n_docs_per_file or N_DOCS_PER_FILE
-                written.files = _write_directory(docs, size, made, output)
+                if suffixes:
+                    written.files = _write_files(map(texts, docs), suffixes, made, output)
+                else:
+                    size = n_docs_per_file or N_DOCS_PER_FILE
+                    written.files = _write_directory(docs, size, made, output)
             return written
         with whole_file(output) as part:
             if write_doc is None:
@@ -108,9 +123,11 @@ def write(
     return written
 
 
-def _check_suffix(output: Path, format: str) -> None:
+def _check_suffix(output: Path, format: str, suffixes: Sequence[str]) -> None:
     """Refuse a name that says something else than the format."""
     suffix = output.suffix.lower()
+    if suffix in suffixes:
+        raise FormatError(output, f"{format} is written as a directory of files", f"leave {output.suffix} away")
     if suffix in _COMPRESSED:
         raise FormatError(
             output, "the output is not compressed", f"leave {output.suffix} away, and compress it then"
@@ -170,3 +187,15 @@ def _write_directory(docs: Iterable[Doc], size: int, made: Path, output: Path) -
             raise FormatError(output, what, "give a larger --n-docs-per-file")
         make_doc_bin(batch).to_disk(made / f"{made.name}-{n_files - 1:05}{SUFFIX}")
     return n_files
+
+
+def _write_files(docs: Iterable[Sequence[str]], suffixes: Sequence[str], made: Path, output: Path) -> int:
+    n_docs = 0
+    for n_docs, texts in enumerate(docs, start=1):
+        if n_docs > MAX_FILES:
+            what = f"would take the files of more than {MAX_FILES:,} docs"
+            raise FormatError(output, what, "convert fewer files at a time")
+        for suffix, text in zip(suffixes, texts):
+            with (made / f"{made.name}-{n_docs - 1:05}{suffix}").open("wb") as file_:
+                _write_text([text], file_)
+    return n_docs * len(suffixes)

@@ -1,0 +1,76 @@
+"""Writes the format `conllu`: CoNLL-U with the tags of entities in its column MISC."""
+
+from bisect import bisect_left
+from collections import Counter
+from typing import List
+
+from spacy.tokens import Doc, Token
+from spacy.tokens import Span as SpacySpan
+
+from spacy_crf_ner.formats.conllu import KEY
+from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, unwritable
+from spacy_crf_ner.formats.rows import quote
+from spacy_crf_ner.formats.schemes import SCHEMES
+from spacy_crf_ner.labels import Span
+
+BLANK = "docs of white space only, left out"
+LINE_ENDS = "docs with line ends, written as spaces"
+TRIMMED = "entities that begin or end with white space, written without it"
+_MEND = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
+_LINE_ENDS = str.maketrans("\r\n", "  ")
+
+
+def write_conllu(doc: Doc, notes: "Counter[str]") -> str:
+    """Write a doc as one sentence of CoNLL-U.
+
+    A token that is not white space is a word. ``name=B-PER`` in MISC is its tag, O too: a token whose annotation
+    is missing has none, and is read as such. ``# text`` holds the text, and so its white space.
+
+    doc (Doc): The doc.
+    notes (Counter[str]): Counts what CoNLL-U cannot hold.
+    RETURNS (str): The lines, and an empty one.
+    RAISES (FormatError): CoNLL-U cannot hold a token or a label.
+    """
+    words = [token for token in doc if not token.is_space]
+    for key in (RELATIONS, META):
+        notes[f"docs whose {key} CoNLL-U cannot hold"] += key in doc.user_data
+    if not words:
+        notes[BLANK] += 1
+        return ""
+    text = doc.text.translate(_LINE_ENDS)
+    notes[LINE_ENDS] += text != doc.text
+    spans = [_covered(entity, words, notes) for entity in doc.ents]
+    tags = SCHEMES["bio"].write(len(words), spans)
+    lines = [f"# text = {text}\n"]
+    for i, (word, tag) in enumerate(zip(words, tags)):
+        misc = [] if word.ent_iob == 0 else [f"{KEY}={tag}"]
+        end = word.idx + len(word)
+        if i + 1 < len(words) and words[i + 1].idx == end:
+            misc.append("SpaceAfter=No")
+        columns = [str(i + 1), _form(word), *["_"] * 7, "|".join(misc) or "_"]
+        lines.append("\t".join(columns) + "\n")
+    return "".join(lines) + "\n"
+
+
+def _form(word: Token) -> str:
+    text: str = word.text
+    if text != text.strip() or any(character in text for character in "\t\r\n"):
+        what = f"token {quote(text)} cannot stand in a column"
+        raise unwritable(word.doc.user_data.get(ORIGIN), what, _MEND)
+    return text
+
+
+def _covered(entity: SpacySpan, words: List[Token], notes: "Counter[str]") -> Span:
+    """The entity, in words."""
+    origin = entity.doc.user_data.get(ORIGIN)
+    start, end = (bisect_left(words, i, key=_index) for i in (entity.start, entity.end))
+    if start == end:
+        raise unwritable(origin, f"entity {quote(entity.text)} is white space only", _MEND)
+    if any(character == "|" or character.isspace() for character in entity.label_):
+        raise unwritable(origin, f"label {quote(entity.label_)} holds white space or '|'", _MEND)
+    notes[TRIMMED] += words[start].i != entity.start or words[end - 1].i != entity.end - 1
+    return start, end, entity.label_
+
+
+def _index(word: Token) -> int:
+    return int(word.i)
