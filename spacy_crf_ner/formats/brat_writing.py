@@ -31,7 +31,7 @@ def write_brat(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = No
     if found is None:
         notes[MISSING_WRITTEN] += len(doc)
     notes[META_LEFT] += META in doc.user_data
-    spans, links = found or ((), ())
+    spans, links = (found.spans, found.links) if found is not None else ([], [])
     lines = [_entity(i, span, doc) for i, span in enumerate(spans, start=1)]
     for i, (label, head, tail) in enumerate(links, start=1):
         lines.append(f"R{i}\t{_checked(label, doc)} Arg1:T{head + 1} Arg2:T{tail + 1}\n")

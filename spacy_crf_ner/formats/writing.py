@@ -197,5 +197,5 @@ def _write_files(docs: Iterable[Sequence[str]], suffixes: Sequence[str], made: P
             raise FormatError(output, what, "convert fewer files at a time")
         for suffix, text in zip(suffixes, texts):
             with (made / f"{made.name}-{n_docs - 1:05}{suffix}").open("wb") as file_:
-                _write_text([text], file_)
+                _write_text([text], file_, Frame())
     return n_docs * len(suffixes)
