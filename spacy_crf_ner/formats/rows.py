@@ -6,9 +6,9 @@ from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.schemes import EMPTY_TAG, Scheme
 from spacy_crf_ner.formats.source import Line, Source
 from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.messages import quote
 
 _SEPARATORS = frozenset(" \t")
-_MAX_QUOTED = 20
 
 
 class Row(NamedTuple):
@@ -77,11 +77,6 @@ def strict_rows(source: Source) -> Rows:
             yield None
         else:
             yield _split(line, source)
-
-
-def quote(text: str) -> str:
-    """A text as it may stand in a message: escaped, and not too long."""
-    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 
 def _gathered(rows: Rows) -> Iterator[List[Row]]:
