@@ -27,6 +27,11 @@ def quote(value: object) -> str:
     return escape(_repr.repr(value))
 
 
+def short(text: str) -> str:
+    """A name as it may stand in a message without quotes, as that of an entity type: escaped and shortened."""
+    return escape(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…")
+
+
 def listed(values: Iterable[object]) -> str:
     """Some values as they may stand in a message: the first ten quoted, and the others counted."""
     quoted = [quote(value) for value in values]

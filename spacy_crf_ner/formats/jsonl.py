@@ -34,6 +34,7 @@ from spacy_crf_ner.formats.records import (
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote, short
 
 TOKEN_RELATIONS = "relations left out, an end of which is no entity"
 
@@ -192,7 +193,7 @@ def _prodigy(record: Record, offsets: Offsets, notes: "Counter[str]", verify: bo
             mention = record.check(span["text"], str, 'the "text" of a span')
             check_mention(record, offsets, start, end, mention)
         for key in span.keys() - _SPAN_KEYS:
-            notes[f"{key!r} of spans, left out"] += 1
+            notes[f"{quote(key)} of spans, left out"] += 1
     places = {span: i for i, span in enumerate(spans)}
     links: List[Link] = []
     for relation in record.check(record.value.get("relations", []), list, '"relations"'):
@@ -220,14 +221,16 @@ def _doccano(record: Record, offsets: Offsets, notes: "Counter[str]", verify: bo
         start, end, label = _place(record, entity, "start_offset", "end_offset", "an entity")
         spans.append(offsets.span(record, start, end, label))
         if "id" in entity and places.setdefault(_id(record, entity, "id"), i) != i:
-            raise record.error(f"two entities have the id {entity['id']!r}", "give each its own")
+            raise record.error(f"two entities have the id {quote(entity['id'])}", "give each its own")
     links: List[Link] = []
     for relation in record.check(record.value.get("relations", []), list, '"relations"'):
         label = record.take(relation, "type", str, "a relation")
         ends = [_id(record, relation, key) for key in ("from_id", "to_id")]
         for end in ends:
             if end not in places:
-                raise record.error(f"a {label} relation names entity {end!r}, which is not there", "write its id")
+                raise record.error(
+                    f"a {short(label)} relation names entity {quote(end)}, which is not there", "write its id"
+                )
         links.append((label, places[ends[0]], places[ends[1]]))
     return Annotation(spans, links)
 

@@ -106,7 +106,7 @@ def _annotation(
             place = len(spans) if made else None
             spans.extend(made)
         else:
-            notes[f"results of type {kind!r}, left out"] += 1
+            notes[f"results of type {quote(kind)}, left out"] += 1
         if isinstance(result.get("id"), str) and first.get(result["id"]) is None:
             first[result["id"]] = place
     return Annotation(spans, [link for relation in relations for link in _links(record, relation, first, notes)])

@@ -86,7 +86,7 @@ class Record(NamedTuple):
         for key, value in meta.items():
             try:
                 srsly.msgpack_dumps(value)
-            except (OverflowError, ValueError) as error:
+            except (OverflowError, RecursionError, ValueError) as error:
                 what = f"the value of {quote(key)} cannot be kept ({error})"
                 raise self.error(what, "write it as a string, or delete it") from None
         return meta
@@ -135,7 +135,7 @@ def annotation_of(doc: Doc, notes: "Counter[str]", spans_key: Optional[str]) -> 
             has = f"it has {', '.join(map(repr, doc.spans))}" if doc.spans else "it has none"
             raise unwritable(
                 doc.user_data.get(ORIGIN),
-                f"the doc has no spans {spans_key!r}",
+                f"the doc has no spans {quote(spans_key)}",
                 f"choose another spans_key ({has})",
             )
         held = {(entity.start, entity.end, entity.label) for entity in entities}

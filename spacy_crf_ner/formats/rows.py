@@ -107,7 +107,7 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
             )
         near = row.tag[:1].upper() + row.tag[1:].replace("_", "-", 1)
         if near != row.tag and scheme.has(near):
-            mend = f"write {near!r}"
+            mend = f"write {quote(near)}"
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
 
 

@@ -151,7 +151,7 @@ def _covered(entity: SpacySpan, words: List[Word], doc: Doc) -> Span:
     if start == end:
         raise unwritable(doc.user_data.get(ORIGIN), f"entity {quote(entity.text)} is white space alone", _MEND)
     if any(map(str.isspace, entity.label_)):
-        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {entity.label_!r} holds white space", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {quote(entity.label_)} holds white space", _MEND)
     return start, end, entity.label_
 
 

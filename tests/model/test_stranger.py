@@ -1,4 +1,4 @@
-"""Pipelines and encoders from strangers: whatever they hold, no code of theirs is run and nobody is asked to run it."""
+"""Pipelines and encoders from strangers: no code of theirs is run, and nobody is asked to run it."""
 
 import json
 import pickle
@@ -132,11 +132,9 @@ def test_an_adapter_whose_encoder_brings_code_is_refused(
 def test_an_adapter_whose_encoder_is_in_its_own_folder_runs_no_code(
     pipelines: Path, encoder: Path, tmp_path: Path, mark: Path
 ) -> None:
-    path = with_config(
-        pipelines / "adapter", tmp_path / "stranger", name=str(tmp_path / "stranger" / "encoder")
-    )
+    path = with_config(pipelines / "adapter", tmp_path / "stranger", name=str(tmp_path / "stranger" / "encoder"))
     plant(shutil.copytree(encoder, path / "encoder"), mark)
-    with pytest.raises(ValueError, match="comes with code of its own .AutoConfig.*which is not run; choose"):
+    with pytest.raises(ValueError, match=r"comes with code of its own .AutoConfig.*which is not run; choose"):
         spacy.load(path)
     assert not mark.exists()
 
@@ -164,10 +162,10 @@ def test_a_trust_that_is_denied_is_no_setting_of_the_encoder(encoder: Path) -> N
 def test_a_first_load_never_asks(encoder: Path, tmp_path: Path, mark: Path, part: str) -> None:
     parts = {"config": False, "tokenizer": False, part: True}
     folder = plant(shutil.copytree(encoder, tmp_path / "own"), mark, **parts)
-    with pytest.raises(ValueError, match="comes with code of its own .*which is not run"):
+    with pytest.raises(ValueError, match=r"comes with code of its own .*which is not run"):
         encoder_pipeline(folder)
     if part == "tokenizer":
-        with pytest.raises(ValueError, match="comes with code of its own .*which is not run"):
+        with pytest.raises(ValueError, match=r"comes with code of its own .*which is not run"):
             EncoderVocabulary(str(folder))
     assert not mark.exists()
 
@@ -191,9 +189,7 @@ def test_code_that_transformers_has_itself_is_taken_from_there(encoder: Path, tm
     assert "auto_map" not in saved["config"]
 
 
-def test_a_tokenizer_that_was_trusted_is_saved_without_its_code(
-    encoder: Path, tmp_path: Path, mark: Path
-) -> None:
+def test_a_tokenizer_that_was_trusted_is_saved_without_its_code(encoder: Path, tmp_path: Path, mark: Path) -> None:
     folder = plant(shutil.copytree(encoder, tmp_path / "own"), mark, config=False)
     nlp = encoder_pipeline(folder, tokenizer_config=TRUSTING)
     mark.unlink()
@@ -254,9 +250,7 @@ def test_saved_bytes_that_name_code_are_refused_or_read_without_it(
 
 
 @pytest.mark.parametrize("name", ["own.py", "vocab.pkl", "../escaped", "/tmp/escaped", "config.json", 3])
-def test_only_files_of_a_tokenizer_are_written(
-    pipelines: Path, tmp_path: Path, mark: Path, name: Any
-) -> None:
+def test_only_files_of_a_tokenizer_are_written(pipelines: Path, tmp_path: Path, mark: Path, name: Any) -> None:
     def with_file(saved: Saved) -> Saved:
         return {**saved, "tokenizer": {**saved["tokenizer"], name: pickle.dumps(Planted(mark))}}
 
@@ -292,9 +286,9 @@ def test_a_pickle_in_the_folder_of_an_adapters_encoder_is_not_unpickled(
     folder = shutil.copytree(encoder, tmp_path / "pickled")
     (folder / "model.safetensors").unlink()
     torch.save({"weight": Planted(mark)}, folder / "pytorch_model.bin")
-    with pytest.raises(OSError, match="encoder folder '.*pickled'"):
+    with pytest.raises(OSError, match=r"encoder folder '.*pickled'"):
         spacy.load(with_config(pipelines / "adapter", tmp_path / "a", name=str(folder)))
-    with pytest.raises(OSError, match="encoder folder '.*pickled'"):
+    with pytest.raises(OSError, match=r"encoder folder '.*pickled'"):
         encoder_pipeline(folder)
     assert not mark.exists()
 
@@ -329,9 +323,7 @@ def test_a_name_on_the_hub_that_cannot_be_had_is_one_error(
     # The environment variable is read when the library is imported.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("transformers.utils.hub._is_offline_mode", True)
-    path = with_config(
-        pipelines / "adapter", tmp_path / "a", name="someone/encoder", tokenizer_config=TRUSTING
-    )
+    path = with_config(pipelines / "adapter", tmp_path / "a", name="someone/encoder", tokenizer_config=TRUSTING)
     with pytest.raises(OSError, match="encoder 'someone/encoder' is no folder, it is not in the cache") as caught:
         spacy.load(path)
     assert "\n" not in str(caught.value)
@@ -425,7 +417,7 @@ def test_a_damaged_encoder_is_one_clear_error(
 def test_a_cut_file_is_one_clear_error(pipelines: Path, tmp_path: Path, length: int) -> None:
     path = shutil.copytree(pipelines / "full", tmp_path / "a") / "transformer" / "model"
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ValueError, match="the saved model is damaged or cut off .*; fetch the pipeline again"):
+    with pytest.raises(ValueError, match=r"the saved model is damaged or cut off .*; fetch the pipeline again"):
         spacy.load(tmp_path / "a")
 
 
