@@ -1,7 +1,6 @@
 """The component behind the factory `crf_ner`: named-entity recognition by a constrained linear-chain CRF."""
 
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
@@ -22,9 +21,12 @@ from spacy_crf_ner import lattices
 from spacy_crf_ner.accumulation import UpdateCount
 from spacy_crf_ner.decoding import Decoding, Reading, save_scores
 from spacy_crf_ner.gazetteer import Gazetteer
+from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.model import losses as model_losses
 from spacy_crf_ner.model.potentials import Potentials
+from spacy_crf_ner.pipe_cfg import checked_temperature, read_cfg
 from spacy_crf_ner.rehearsal import Teacher, keeping_gradients, refuse_listeners
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack, unpack_model
 
 
 class CRFEntityRecognizer(TrainablePipe):
@@ -90,10 +92,8 @@ class CRFEntityRecognizer(TrainablePipe):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        if not (isfinite(value) and value > 0.0):
-            raise ValueError(f"temperature = {value}, but a finite number above 0 is needed")
         # As many digits as spaCy's JSON keeps.
-        self.cfg["temperature"] = float(f"{value:.6g}")
+        self.cfg["temperature"] = float(f"{checked_temperature(value):.6g}")
 
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
@@ -393,16 +393,43 @@ class CRFEntityRecognizer(TrainablePipe):
         return srsly.msgpack_dumps(fields)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
-        """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`."""
+        """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`.
+
+        RAISES (SavedStateError): A part is missing or damaged, or does not fit another or the config; the message
+            says which.
+        """
         exclude = tuple(exclude)
-        fields = srsly.msgpack_loads(bytes_data)
-        if "pipe" not in fields:
-            raise ValueError(f"component '{self.name}': these bytes are of another component, or an older version")
-        super().from_bytes(fields["pipe"], exclude=exclude)
-        if "gazetteer" in fields and "gazetteer" not in exclude:
-            self.gazetteer.from_bytes(fields["gazetteer"])
+        with explained(f"component '{self.name}'"):
+            fields = unpack(bytes_data, "what was saved")
+            if not isinstance(fields, dict) or "pipe" not in fields:
+                raise SavedStateError("these bytes are of another component, or an older version")
+            parts = unpack(fields["pipe"], "what was saved")
+            missing = [part for part in ("cfg", "model") if part not in parts and part not in exclude]
+            if not isinstance(parts, dict) or missing:
+                raise SavedStateError(f"there is no {missing[0]}; {AGAIN}, or load it with exclude={missing}")
+            with explained("cfg"):
+                cfg = None if "cfg" in exclude else read_cfg(parts["cfg"])
+            if "vocab" in parts and "vocab" not in exclude:
+                self.vocab.from_bytes(parts["vocab"], exclude=exclude)
+            self._take(cfg, None if "model" in exclude else parts["model"])
+            if "gazetteer" in fields and "gazetteer" not in exclude:
+                self.gazetteer.from_bytes(fields["gazetteer"])
         self._teacher = None
         return self
+
+    def _take(self, cfg: Optional[Dict[str, Any]], model: Optional[bytes]) -> None:
+        """Load what was saved of the cfg and the model, where it is not excluded."""
+        if model is not None:
+            self.model.from_dict(unpack_model(model, self.model.ops))
+        if cfg is None:
+            return
+        n_labels, n_tags = len(cfg["labels"]), self.model.get_ref("output_layer").maybe_get_dim("nO")
+        if model is not None and n_tags not in (None, bio.n_tags(n_labels)):
+            raise SavedStateError(
+                f"cfg has {n_labels} labels, which make {bio.n_tags(n_labels)} tags, but the model was saved for "
+                f"{n_tags}: they are of two pipes; {AGAIN}"
+            )
+        self.cfg.update(cfg)
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Serialize the pipe to a directory, its gazetteer included. See `TrainablePipe.to_disk`."""
@@ -412,15 +439,32 @@ class CRFEntityRecognizer(TrainablePipe):
             self.gazetteer.to_disk(Path(path) / "gazetteer")
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
-        """Load what `to_disk` wrote. See `TrainablePipe.from_disk`."""
+        """Load what `to_disk` wrote. See `TrainablePipe.from_disk`.
+
+        RAISES (OSError): A file is missing or cannot be read.
+        RAISES (SavedStateError): As of `from_bytes`.
+        """
         exclude = tuple(exclude)
-        super().from_disk(path, exclude=exclude)
-        if "gazetteer" not in exclude:
-            file = Path(path) / "gazetteer"
-            if not file.exists():
-                raise FileNotFoundError(
-                    f"{file}: no such file; save the pipe again, or load it with exclude=['gazetteer']"
-                )
-            self.gazetteer.from_disk(file)
+        folder = Path(path)
+        with explained(show_path(folder / "cfg")):
+            cfg = None if "cfg" in exclude else read_cfg(_read(folder, "cfg"))
+        with explained(show_path(folder)):
+            if "vocab" not in exclude:
+                self.vocab.from_disk(folder / "vocab", exclude=exclude)
+            self._take(cfg, None if "model" in exclude else _read(folder, "model"))
+            if "gazetteer" not in exclude:
+                self.gazetteer.from_bytes(_read(folder, "gazetteer"))
         self._teacher = None
         return self
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """A part of a saved pipe."""
+    path = folder / name
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        fix = f"save the pipe again, or load it with exclude=['{name}']"
+        raise FileNotFoundError(f"{show_path(path)}: no such file; {fix}") from None
+    except OSError as error:
+        raise OSError(f"{show_path(path)}: cannot be read ({error.strerror or error}); {AGAIN}") from None

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Sequence, Union
 
+from spacy_crf_ner.messages import quote, show_path
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -15,10 +17,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     RAISES (OSError): The directory or the file cannot be written.
     """
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a directory; name a file in it")
+        raise IsADirectoryError(f"{show_path(path)}: is a directory; name a file in it")
     if path.exists() and not path.is_file():
-        raise FileExistsError(f"{path}: is there already and is no regular file; name a file")
-    with _scratch(path) as (target, scratch):
+        raise FileExistsError(f"{show_path(path)}: is there already and is no regular file; name a file")
+    with _named(path), _scratch(path) as (target, scratch):
         part = scratch / target.name
         yield part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,16 +38,16 @@ def whole_directory(path: Path, *, suffix: Union[str, Sequence[str], None] = Non
     RAISES (OSError): Something is there already, or the directory cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path}: is there already and is no directory; name a new directory")
+        raise FileExistsError(f"{show_path(path)}: is there already and is no directory; name a new directory")
     there = sorted(path.iterdir()) if path.is_dir() else []
     suffixes = [suffix] if isinstance(suffix, str) else list(suffix or ())
     if not suffixes and there:
-        raise FileExistsError(f"{path}: is not empty; name a new directory, or remove this one")
+        raise FileExistsError(f"{show_path(path)}: is not empty; name a new directory, or remove this one")
     for file in there:
         if file.suffix not in suffixes or not file.is_file():
-            what = f"holds {file.name!r}, which is no {' or '.join(suffixes)} file"
-            raise FileExistsError(f"{path}: {what}; name another directory, or move that away")
-    with _scratch(path) as (target, scratch):
+            what = f"holds {quote(file.name)}, which is no {' or '.join(suffixes)} file"
+            raise FileExistsError(f"{show_path(path)}: {what}; name another directory, or move that away")
+    with _named(path), _scratch(path) as (target, scratch):
         made = scratch / target.name
         yield made
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,18 @@ def whole_directory(path: Path, *, suffix: Union[str, Sequence[str], None] = Non
             _exchange(made, target, scratch / "previous")
         else:
             made.rename(target)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the path in the system's errors, which name the temporary one, or none where a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:  # It says all.
+            raise
+        what = f"{show_path(path)}: cannot be written ({error.strerror})"
+        raise OSError(f"{what}; choose a place that you may write to and that has room") from error
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from spacy.tokens import Doc
 from spacy.util import ensure_path
 from spacy.vocab import Vocab
 
+from spacy_crf_ner.messages import quote, show_path
+from spacy_crf_ner.saved_state import SavedStateError, reason, unpack
+
 RULES = ("hard", "soft", "never")
 ATTRS = ("ORTH", "LOWER", "NORM", "SHAPE", "PREFIX", "SUFFIX", "LENGTH")
 """The token attributes that words alone carry, and that tell phrases apart."""
@@ -157,9 +160,9 @@ class Gazetteer:
         RAISES (ValueError): These are not the bytes of a gazetteer, or it holds entries that are compared by
             another attribute; the content stays as it was.
         """
+        saved = unpack(data, "the saved gazetteer")
         try:
-            saved = srsly.msgpack_loads(data)
-            attr, entries = saved["attr"], [_Entry(**entry) for entry in saved["entries"]]
+            attr, entries = quote(saved["attr"]).strip("'"), [_saved_entry(entry) for entry in saved["entries"]]
             if entries and attr != self.attr:
                 raise ValueError(
                     f"the phrases were saved to be compared by {attr}, but phrase_matcher_attr is {self.attr}"
@@ -167,7 +170,9 @@ class Gazetteer:
             loaded = Gazetteer(self.vocab, self.attr)
             loaded._add("entry", entries)
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"no gazetteer that can be loaded here: {error!r}; write it anew") from error
+            raise SavedStateError(
+                f"no gazetteer that can be loaded here ({reason(error)}); write it anew"
+            ) from error
         vars(self).update(vars(loaded))
         return self
 
@@ -189,7 +194,7 @@ class Gazetteer:
         try:
             return self.from_bytes(ensure_path(path).read_bytes())
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise SavedStateError(f"{show_path(path)}: {error}") from error
 
     def _entries(self) -> List[_Entry]:
         rules = chain.from_iterable(held.values() for held in self._phrases.values())
@@ -249,6 +254,23 @@ class Gazetteer:
             if phrase not in self._phrases:
                 self._matcher.add(_MATCH_ID, [self._make_phrase(next(iter(held.values()))[1])])
             self._phrases[phrase] = held
+
+
+def _saved_entry(saved: Mapping[str, Any]) -> _Entry:
+    """An entry of a file, which may hold anything."""
+    entry = _Entry(**saved)
+    _checked_rule(entry.label, entry.rule, entry.weight if entry.rule == "soft" else None)
+    for name, kind, lengths in (
+        ("words", str, range(1, sys.maxsize)),
+        ("spaces", bool, [len(entry.words)]),
+        ("norms", str, [0, len(entry.words)]),
+    ):
+        found = getattr(entry, name)
+        if not isinstance(found, list) or len(found) not in lengths or not all(isinstance(x, kind) for x in found):
+            raise ValueError(f"the {name} of an entry are {quote(found)}")
+    if not all(entry.words):
+        raise ValueError("a word of an entry is empty")
+    return entry
 
 
 def _checked_rule(label: Any, rule: Any, weight: Any) -> Tuple[str, float]:

@@ -10,6 +10,8 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 import numpy
 from numpy.typing import NDArray
 
+from spacy_crf_ner.messages import listed, quote
+
 OUTSIDE = "O"
 MISSING = frozenset({None, "", "-"})
 """What spaCy writes for a token whose annotation is unknown."""
@@ -74,7 +76,7 @@ def split_tag(tag: str) -> Tuple[str, str]:
         return OUTSIDE, ""
     prefix, hyphen, label = tag.partition("-")
     if prefix not in _PREFIXES or not hyphen or not label:
-        raise ValueError(f"unknown tag {tag!r}; expected O, or one of B- I- L- U- before an entity type")
+        raise ValueError(f"unknown tag {quote(tag)}; expected O, or one of B- I- L- U- before an entity type")
     return prefix, label
 
 
@@ -121,7 +123,7 @@ def tags_to_spans(tags: Sequence[str]) -> List[Span]:
         if prefix == "I" and label == running:
             continue
         if prefix not in (OUTSIDE, "B"):
-            raise ValueError(f"tag {tag!r} at position {i} continues no entity of its type")
+            raise ValueError(f"tag {quote(tag)} at position {i} continues no entity of its type")
         if running:
             spans.append((start, i, running))
         start, running = i, label
@@ -139,9 +141,9 @@ def spans_to_tags(length: int, spans: Iterable[Span]) -> List[str]:
     tags = [OUTSIDE] * length
     for start, end, label in spans:
         if not label or not 0 <= start < end <= length:
-            raise ValueError(f"span ({start}, {end}, {label!r}) does not fit a sequence of {length} tokens")
+            raise ValueError(f"span ({start}, {end}, {quote(label)}) does not fit a sequence of {length} tokens")
         if any(tag != OUTSIDE for tag in tags[start:end]):
-            raise ValueError(f"span ({start}, {end}, {label!r}) overlaps another")
+            raise ValueError(f"span ({start}, {end}, {quote(label)}) overlaps another")
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
 
@@ -169,7 +171,7 @@ def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> NDArray[
             row[index[tag]] = True
         else:
             raise ValueError(
-                f"entity type {split_tag(tag)[1]!r} is not among the labels {list(types)}; "
+                f"entity type {quote(split_tag(tag)[1])} is not among the labels [{listed(types)}]; "
                 "add it with add_label() or initialize the pipe with all labels"
             )
         closed = tag is not None and given is not None and given[0] in "LU"

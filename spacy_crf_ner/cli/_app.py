@@ -3,5 +3,7 @@
 from spacy.cli._util import app as spacy_app
 from typer import Typer
 
-app = Typer(name="crf", help="Convert, check, evaluate and show NER data", no_args_is_help=True)
+from spacy_crf_ner.cli._errors import OneLineErrors
+
+app = Typer(name="crf", cls=OneLineErrors, help="Convert, check, evaluate and show NER data", no_args_is_help=True)
 spacy_app.add_typer(app)

@@ -10,6 +10,7 @@ from spacy.language import Language
 from typer import echo
 
 from spacy_crf_ner.formats.guess import Guess
+from spacy_crf_ner.messages import quote, short, show_path
 
 FormatOption = Annotated[
     str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")
@@ -45,7 +46,7 @@ def blank(lang: str) -> Language:
         # spaCy says which, in several lines.
         reason = " ".join(str(error).split())
         mend = "choose a language of https://spacy.io/usage/models#languages"
-        raise ValueError(f"--lang {lang}: {reason}; {mend}") from None
+        raise ValueError(f"--lang {short(lang)}: {reason}; {mend}") from None
 
 
 def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, Any]:
@@ -60,10 +61,10 @@ def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, An
     for setting in given or ():
         name, equals, value = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {setting}: no value; write NAME=VALUE")
+            raise ValueError(f"--set {quote(setting)}: no value; write NAME=VALUE")
         try:
             settings[name.replace("-", "_")] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             settings[name.replace("-", "_")] = value
     return settings
 
@@ -76,7 +77,7 @@ def teller() -> Callable[[Path, Guess], None]:
         nonlocal last
         if guess != last:
             settings = "".join(f" --set {name}={json.dumps(value)}" for name, value in guess.settings.items())
-            echo(f"{path}: read as --format {guess.format}{settings} ({guess.why})", err=True)
+            echo(f"{show_path(path)}: read as --format {guess.format}{settings} ({guess.why})", err=True)
         last = guess
 
     return tell

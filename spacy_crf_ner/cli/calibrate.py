@@ -15,6 +15,7 @@ from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer
 from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
 from spacy_crf_ner.files import whole_directory
+from spacy_crf_ner.messages import show_path
 
 FACTORY = "crf_ner"
 FEW_ENTITIES = 100
@@ -55,7 +56,7 @@ def calibrate_cli(
             try:
                 result = calibrate(pipe, examples, n_bins=bins, batch_size=nlp.batch_size)
             except ValueError as error:
-                raise ValueError(f"{data}: {error}") from error
+                raise ValueError(f"{show_path(data)}: {error}") from error
             nlp.to_disk(directory)
             _write_report(directory / "calibration", result)
     _print_result(msg, result)
@@ -77,7 +78,7 @@ def calibrate_cli(
         )
     if result.after.n < FEW_ENTITIES:
         msg.warn(f"Only {result.after.n} predicted entities: calibration errors are mostly noise; give more docs")
-    msg.good(f"Saved the pipeline to {output}, report and plot to {output / 'calibration'}")
+    msg.good(f"Saved the pipeline to {show_path(output)}, report and plot to {show_path(output / 'calibration')}")
 
 
 def _component_name(nlp: Language, model: str, chosen: Optional[str]) -> str:

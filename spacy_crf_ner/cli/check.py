@@ -11,7 +11,7 @@ from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._check_page import CheckPage, print_errors
-from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.cli._errors import one_line_errors, require_stdout
 from spacy_crf_ner.cli._reading import (
     CodeOption,
     EncodingOption,
@@ -98,6 +98,7 @@ def check_cli(
 def _write(report: CorpusReport, paths: Sequence[Path], json: Optional[Path], verbose: bool) -> None:
     """Print the report, or write it, or both."""
     if json is not None and str(json) == STDOUT:
+        require_stdout()
         echo(srsly.json_dumps(report.to_json(), indent=2))
         print_errors(report.findings)
         return

@@ -27,6 +27,7 @@ from spacy_crf_ner.formats.docs import Counts
 from spacy_crf_ner.formats.reading import AUTO
 from spacy_crf_ner.formats.source import STDIN, find_files
 from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, SPACY, STDOUT, Written
+from spacy_crf_ner.messages import escape, short, show_path
 
 
 @app.command("convert")
@@ -89,15 +90,15 @@ def convert_cli(
                 progress=bar.update,
             )
     to_stdout = str(output) == STDOUT  # where nothing else may go
-    name = inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
+    name = short(inputs[0].name) + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
     rows = summary_rows(counts, written)
     echo(table(rows, header=("Count", name), divider=True, aligns=("l", "r"), max_col=60), err=to_stdout)
     if counts.own_boundaries:
         what = f"the {lang!r} tokenizer changes the text, or makes a token that an entity begins or ends inside"
         mend = f"it and {counts.own_boundaries - 1:,} more docs keep boundaries of their own"
-        echo(f"{counts.first_own}: {what}; {mend}", err=True)
+        echo(f"{escape(str(counts.first_own))}: {what}; {mend}", err=True)
     if not to_stdout:
-        Printer().good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {output}")
+        Printer().good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {show_path(output)}")
 
 
 def _size(inputs: List[Path]) -> Optional[int]:
@@ -120,7 +121,7 @@ def summary_rows(counts: Counts, written: Written) -> List[Tuple[str, str]]:
         "Characters": counts.characters,
         "Tokens": counts.tokens,
         "Entities": counts.entities.total(),
-        **{f"  {label}": counts.entities[label] for label in sorted(counts.entities)},
+        **{f"  {short(label)}": counts.entities[label] for label in sorted(counts.entities)},
         "Longest (characters)": counts.longest_characters,
         "Longest (tokens)": counts.longest_tokens,
     }

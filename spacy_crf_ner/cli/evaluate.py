@@ -13,6 +13,7 @@ from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import Scores, score
 from spacy_crf_ner.files import whole_file
+from spacy_crf_ner.messages import show_path
 
 
 @app.command("evaluate")
@@ -43,11 +44,11 @@ def evaluate_cli(
         if output is not None:
             with whole_file(output) as part:
                 srsly.write_json(part, scores.to_json())
-            msg.good(f"Saved the scores to {output}")
+            msg.good(f"Saved the scores to {show_path(output)}")
         if report is not None:
             with whole_file(report) as part:
                 part.write_text(scores.report.rstrip("\n") + "\n", encoding="utf-8")
-            msg.good(f"Saved seqeval's report to {report}")
+            msg.good(f"Saved seqeval's report to {show_path(report)}")
 
 
 def _print_scores(msg: Printer, scores: Scores) -> None:

@@ -17,9 +17,10 @@ from typer import Argument, Option, echo
 from wasabi import Printer
 
 from spacy_crf_ner.cli._app import app
-from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination, require_stdout
 from spacy_crf_ner.cli._reading import blank
 from spacy_crf_ner.files import whole_file
+from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -69,9 +70,12 @@ def init_config_cli(
     """
     with one_line_errors(), orderly_termination():
         if str(output) != STDOUT and output.is_file() and not force:
-            raise FileExistsError(f"{output}: is there already; name another file, or overwrite it with --force")
+            raise FileExistsError(
+                f"{show_path(output)}: is there already; name another file, or overwrite it with --force"
+            )
         text = init_config(lang=lang, encoder=encoder, head=head, lora=lora, gpu=gpu)
         if str(output) == STDOUT:
+            require_stdout()
             echo(text.encode("utf8"), nl=False)
             return
         _write(output, text)
@@ -226,8 +230,8 @@ def _write(path: Path, text: str) -> None:
     try:
         with whole_file(path) as part:
             part.write_bytes(text.encode("utf8"))
-    except IsADirectoryError:
-        raise
     except OSError as error:
+        if error.strerror is None:  # It says all.
+            raise
         mend = "name a file in a folder that can be written to"
-        raise OSError(f"{path}: cannot be written ({error.strerror or error}); {mend}") from error
+        raise OSError(f"{show_path(path)}: cannot be written ({error.strerror or error}); {mend}") from error

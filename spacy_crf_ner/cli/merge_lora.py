@@ -12,6 +12,7 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.predictions import load_pipeline
 from spacy_crf_ner.files import whole_directory
+from spacy_crf_ner.messages import show_path
 
 
 @app.command("merge-lora")
@@ -32,7 +33,7 @@ def merge_lora_cli(
         if not merged:
             raise ValueError(f"pipeline {model!r} has no LoRA adapters in {nlp.component_names}")
         nlp.to_disk(directory)
-    Printer().good(f"Merged the adapters of {', '.join(merged)} and saved the pipeline to {output}")
+    Printer().good(f"Merged the adapters of {', '.join(merged)} and saved the pipeline to {show_path(output)}")
 
 
 def merge_lora(nlp: Language) -> List[str]:

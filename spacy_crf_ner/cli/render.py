@@ -11,6 +11,7 @@ from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.render import render_page
 from spacy_crf_ner.files import whole_file
+from spacy_crf_ner.messages import show_path
 
 
 @app.command("render")
@@ -38,4 +39,4 @@ def render_cli(
         page = render_page(examples, title=title, lang=nlp.lang or "und", limit=limit, errors_only=errors_only)
         with whole_file(output) as part:
             part.write_text(page.html, encoding="utf-8")
-    Printer().good(f"Wrote {page.n_shown} of {len(examples)} docs to {output}")
+    Printer().good(f"Wrote {page.n_shown} of {len(examples)} docs to {show_path(output)}")

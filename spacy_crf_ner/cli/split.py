@@ -28,6 +28,7 @@ from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import STDIN
 from spacy_crf_ner.formats.splitting import Split, check_asked, split
 from spacy_crf_ner.formats.writing import SUFFIX, output_error
+from spacy_crf_ner.messages import short, show_path
 
 
 @app.command("split")
@@ -86,7 +87,7 @@ def split_cli(
         msg.warn(f"{what}: {number:,}")
     for shortfall in found.shortfalls():
         msg.warn(shortfall)
-    msg.good(f"Wrote {', '.join(str(output / f'{name}{SUFFIX}') for name in found.parts)}")
+    msg.good(f"Wrote {', '.join(show_path(output / f'{name}{SUFFIX}') for name in found.parts)}")
 
 
 def _check_output(output: Path, data: Sequence[Path], force: bool) -> None:
@@ -94,7 +95,7 @@ def _check_output(output: Path, data: Sequence[Path], force: bool) -> None:
     for path in data:
         place = path.resolve()
         if str(path) != STDIN and (place == target or place in target.parents or target in place.parents):
-            what = f"is the input {path}, holds it or lies in it"
+            what = f"is the input {show_path(path)}, holds it or lies in it"
             raise FormatError(output, what, "name a directory elsewhere with --output")
     if not force and output.is_dir() and any(output.iterdir()):
         mend = f"name another with --output, or replace its {SUFFIX} files with --force"
@@ -122,7 +123,7 @@ def table_rows(found: Split) -> List[Tuple[str, ...]]:
         "Sentences": [len(part.indices) for part in parts],
         "  without entity": [part.without_entity for part in parts],
         "Entities": [part.entities.total() for part in parts],
-        **{f"  {label}": [part.entities[label] for part in parts] for label in sorted(found.entities)},
+        **{f"  {short(label)}": [part.entities[label] for part in parts] for label in sorted(found.entities)},
     }
     return [(name, *_cells(numbers)) for name, numbers in rows.items()]
 

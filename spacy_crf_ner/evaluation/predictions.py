@@ -10,6 +10,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from spacy_crf_ner.formats.corpus import AnnotatedCorpus
+from spacy_crf_ner.messages import one_line, show_path
 
 
 def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) -> Language:
@@ -25,7 +26,7 @@ def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) 
         try:
             util.import_file("python_code", code)
         except Exception as error:  # whatever the user's file raises
-            raise ValueError(f"{code}: cannot be imported ({type(error).__name__}: {error})") from error
+            raise ValueError(f"{show_path(code)}: cannot be imported ({type(error).__name__}: {error})") from error
     try:
         setup_gpu(gpu_id, silent=True)
     except ValueError as error:
@@ -34,7 +35,7 @@ def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) 
         return util.load_model(model)
     except Exception as error:  # the factories of any package may run here
         raise ValueError(
-            f"pipeline {model!r} cannot be loaded ({type(error).__name__}: {error}); "
+            f"pipeline {model!r} cannot be loaded ({type(error).__name__}: {one_line(error)}); "
             "give a package name or a directory that nlp.to_disk wrote, and --code for functions of your own"
         ) from error
 

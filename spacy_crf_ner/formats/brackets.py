@@ -12,9 +12,9 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.conll import COMMENTS, split_columns
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 TOKEN_COLUMN = 3
 TAG_COLUMN = 10

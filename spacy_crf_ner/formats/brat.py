@@ -18,10 +18,10 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import Link
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 BRAT = "brat"
 TEXT = ".txt"

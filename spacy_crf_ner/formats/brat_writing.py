@@ -9,8 +9,8 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.brat import SUFFIXES
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, unwritable
 from spacy_crf_ner.formats.records import annotation_of
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 META_LEFT = "docs whose meta brat cannot hold, which is left out"
 _LINE = re.compile(r"[^\r\n]+")

@@ -14,9 +14,9 @@ from spacy_crf_ner.formats.docs import RELATIONS, DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import UTF_16, Offsets
 from spacy_crf_ner.formats.records import Record, annotation_of, shown, to_line, unannotated
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote, short
 
 NO_RELATIONS = "docs with relations, which CLUENER JSON cannot hold"
 _KEYS = ("text", "label")
@@ -76,12 +76,14 @@ def _spans(record: Record, text: str) -> Iterator[Span]:
 
 def _span(record: Record, text: str, label: str, mention: str, position: Any) -> Span:
     if not isinstance(position, list) or len(position) != 2:
-        what = f"the position of {label} {quote(mention)} is {shown(position)}"
+        what = f"the position of {short(label)} {quote(mention)} is {shown(position)}"
         raise record.error(what, "write [start, end], both counted from 0 and the end inclusive")
-    start, end = (record.check(offset, int, f"an offset of {label} {quote(mention)}") for offset in position)
+    start, end = (
+        record.check(offset, int, f"an offset of {short(label)} {quote(mention)}") for offset in position
+    )
     if not mention or start < 0 or text[start : end + 1] != mention:
         found = quote(text[start : end + 1]) if 0 <= start <= end and start < len(text) else "no text"
-        what = f"{label} {quote(mention)} should stand at [{start}, {end}], where there is {found}"
+        what = f"{short(label)} {quote(mention)} should stand at [{start}, {end}], where there is {found}"
         raise record.error(what, _mend(text, mention, start, end))
     return start, end + 1, label
 

@@ -7,12 +7,13 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
 from spacy_crf_ner.labels import OUTSIDE
+from spacy_crf_ner.messages import quote
 
 DOCSTART = "-DOCSTART-"
 DOCSTARTS = f"{DOCSTART} lines"

@@ -19,13 +19,14 @@ from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import unannotated
-from spacy_crf_ner.formats.rows import Row, quote, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, respelled, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import SPELLINGS, STANDARD, check_spelling
 from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.messages import quote
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 KEY = "name"

@@ -9,9 +9,9 @@ from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.conllu import KEY
 from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, unwritable
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 BLANK = "docs of white space only, left out"
 LINE_ENDS = "docs with line ends, written as spaces"

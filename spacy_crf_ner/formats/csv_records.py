@@ -13,11 +13,12 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.annotation_keys import are_tags
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
-from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
+from spacy_crf_ner.messages import quote
 
 DELIMITERS = (",", ";", "\t")
 Column = Union[str, int, None]

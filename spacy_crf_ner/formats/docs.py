@@ -14,6 +14,7 @@ from spacy.vocab import Vocab
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 ORIGIN = "spacy_crf_ner.origin"
 """The key in `Doc.user_data` of where a doc was read. It is not written to any file."""
@@ -315,7 +316,7 @@ def _check_text(text: str, limit: int, source: Source, line: int) -> None:
 def _check_span(span: Span, length: int, unit: str, source: Source, line: int) -> None:
     start, end, label = span
     if not 0 <= start < end <= length:
-        what = f"entity ({start}, {end}, {label!r}) does not fit a text of {length} {unit}"
+        what = f"entity ({start}, {end}, {quote(label)}) does not fit a text of {length} {unit}"
         raise source.error(what, f"count {unit} from 0, and give a start before the end, which is exclusive", line)
     if not label or label.isspace():
         raise source.error(f"entity ({start}, {end}) has no type", "write its type", line)

@@ -96,5 +96,5 @@ def _of_object(record: Record, part: Any, key: str, notes: "Counter[str]") -> It
     mention_key = next((name for name in MENTIONS if part.get(name) is not None), None)
     mention = None if mention_key is None else record.check(part[mention_key], str, f'the "{mention_key}" of {of}')
     for other in part.keys() - _OTHER_KEYS - {first, last, label_key, mention_key}:
-        notes[f"{other!r} of {key}, left out"] += 1
+        notes[f"{quote(other)} of {quote(key)}, left out"] += 1
     return Item(start, end, [label], mention, sure)

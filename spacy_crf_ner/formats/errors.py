@@ -3,6 +3,11 @@
 from pathlib import Path
 from typing import Optional, Union
 
+from spacy_crf_ner.messages import escape, show_path
+
+_MAX_PART = 1000
+"""What a file holds is quoted and shortened where a message is made; this is for what was forgotten there."""
+
 
 class FormatError(ValueError):
     """A file that cannot be read or written as asked, on one line: ``FILE:LINE: what it is; what to do``.
@@ -21,8 +26,12 @@ class FormatError(ValueError):
         self.line = line
 
     def __str__(self) -> str:
-        place = str(self.path) if self.line is None else f"{self.path}:{self.line}"
-        return f"{place}: {self.what}; {self.mend}"
+        place = show_path(self.path) if self.line is None else f"{show_path(self.path)}:{self.line}"
+        return f"{place}: {_shown(self.what)}; {_shown(self.mend)}"
+
+
+def _shown(part: str) -> str:
+    return escape(part if len(part) <= _MAX_PART else f"{part[:_MAX_PART]}…")
 
 
 class UnknownFormat(FormatError):

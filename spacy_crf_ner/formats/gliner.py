@@ -47,6 +47,6 @@ def _span(record: Record, entity: Any, n_tokens: int) -> Span:
     start, end = (record.check(offset, int, "an offset") for offset in entity[:2])
     label = record.check(entity[2], str, "a label")
     if not 0 <= start <= end < n_tokens:
-        what = f"entity [{start}, {end}, {label!r}] does not fit a text of {n_tokens} tokens"
+        what = f"entity [{start}, {end}, {quote(label)}] does not fit a text of {n_tokens} tokens"
         raise record.error(what, "count tokens from 0, and give the last token's number as the end")
     return start, end + 1, label

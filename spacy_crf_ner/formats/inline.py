@@ -8,13 +8,14 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
-from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import OUTSIDE
+from spacy_crf_ner.messages import quote
 
 SLASH = "/"
 SPACE = " "

@@ -7,11 +7,13 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Tuple
 
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.messages import quote
 
 MAX_RECORD = 1 << 26
 """No record has as many characters: what has was not meant to be records, and would not fit into memory."""
+MAX_DEPTH = 100
+"""No record has as many lists and objects within each other: what writes it again could not follow."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _WHITE = re.compile(r"[ \t\n\r]*")
@@ -131,10 +133,11 @@ class _Buffer:
             except json.JSONDecodeError as error:
                 self._read_on(error)
             except RecursionError:
-                raise self.error("a record that is nested too deeply", "write records that are flat") from None
+                raise self._too_deep() from None
             except ValueError as error:
                 raise self.error(str(error), _AGAIN) from None
         self._check_length(end)
+        self._check_depth(value, end)
         self._check_surrogates(value, end)
         record = JsonValue(value, self.line)
         self._go(end)
@@ -177,6 +180,14 @@ class _Buffer:
     def _check_length(self, end: int) -> None:
         if end - self._at > self._max:
             raise self.error(f"a record of more than {self._max:,} characters", "give one record for each text")
+
+    def _check_depth(self, value: Any, end: int) -> None:
+        # Few records have as many brackets at all.
+        if sum(self._text.count(bracket, self._at, end) for bracket in "[{") > MAX_DEPTH and _is_deep(value):
+            raise self._too_deep()
+
+    def _too_deep(self) -> FormatError:
+        return self.error("a record that is nested too deeply", "write records that are flat")
 
     def _check_surrogates(self, value: Any, end: int) -> None:
         # Only an escape can make one: whatever is not UTF-8 has been refused.
@@ -232,6 +243,17 @@ def _texts(source: Source) -> Iterator[str]:
             text, first = text.removeprefix(_BYTE_ORDER_MARK), False
         yield text
     source.decode(rest, offset, line)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether more than `MAX_DEPTH` lists and objects are within each other."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        within = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [item for items in within for item in items if isinstance(item, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Collection, Dict, Iterator, List, Optional
 
 from spacy_crf_ner.formats.items import Item, Placing
 from spacy_crf_ner.formats.records import Annotation, Link, Record, shown
-from spacy_crf_ner.formats.rows import quote
+from spacy_crf_ner.messages import quote
 
 UNNAMED = "relation"
 UNNAMED_RELATION = f"relations without a label, which are called {UNNAMED!r}"
@@ -102,7 +102,7 @@ def _annotation(
             number = len(items) if item.labels else None
             items.append(item)
         else:
-            notes[f"results of type {kind!r}, left out"] += 1
+            notes[f"results of type {quote(kind)}, left out"] += 1
             unread.append(result)
         if isinstance(result.get("id"), str) and numbers.get(result["id"]) is None:
             numbers[result["id"]] = number

@@ -3,8 +3,8 @@
 from typing import List, Optional, Tuple
 
 from spacy_crf_ner.formats.records import Record
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 CHARACTERS = "characters"
 UTF_16 = "utf-16"

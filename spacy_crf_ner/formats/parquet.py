@@ -16,12 +16,12 @@ from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.offsets import CHARACTERS
 from spacy_crf_ner.formats.records import Record
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import STDIN, Source
 from spacy_crf_ner.formats.spelling import STANDARD
 from spacy_crf_ner.formats.tag_lists import Names, TagReader
 from spacy_crf_ner.formats.text_records import TextRecords
 from spacy_crf_ner.formats.token_records import TokenRecords
+from spacy_crf_ner.messages import quote
 
 MAGIC = b"PAR1"
 """The first bytes of a file."""

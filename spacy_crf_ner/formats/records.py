@@ -9,9 +9,9 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, Relation, unwritable
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 UNANNOTATED = "texts without annotation: their entities are missing, which is not to say that there are none"
 INCOMPLETE = "docs with partial annotation: what is outside their entities is missing, and not O"
@@ -91,7 +91,7 @@ class Record(NamedTuple):
         for key, value in meta.items():
             try:
                 srsly.msgpack_dumps(value)
-            except (OverflowError, ValueError) as error:
+            except (OverflowError, RecursionError, ValueError) as error:
                 what = f"the value of {quote(key)} cannot be kept ({error})"
                 raise self.error(what, "write it as a string, or delete it") from None
         return meta
@@ -153,7 +153,7 @@ def annotation_of(doc: Doc, notes: "Counter[str]", spans_key: Optional[str]) -> 
             has = f"it has {', '.join(map(repr, doc.spans))}" if doc.spans else "it has none"
             raise unwritable(
                 doc.user_data.get(ORIGIN),
-                f"the doc has no spans {spans_key!r}",
+                f"the doc has no spans {quote(spans_key)}",
                 f"choose another spans_key ({has})",
             )
         held = {(entity.start, entity.end, entity.label) for entity in entities}
@@ -179,7 +179,7 @@ def to_line(doc: Doc, fields: Mapping[str, Any], notes: "Counter[str]", *, reser
     try:
         for key in reserved:
             if key in meta:
-                notes[f"docs with meta {key!r}, which means something else in this format and is left out"] += 1
+                notes[f"docs with meta {quote(key)}, which means something else in this format and is left out"] += 1
         rest = {key: value for key, value in meta.items() if key not in reserved}
         line = json.dumps({**fields, **rest}, ensure_ascii=False, allow_nan=False)
         line.encode("utf8")

@@ -120,7 +120,7 @@ def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[s
     if name not in registry:
         # DocBins are written by `writing`, for they are no text.
         choices = sorted({*_names(registry), "spacy"})
-        raise ValueError(f"no format {name!r} can be {verb}; choose one of {', '.join(choices)}")
+        raise ValueError(f"no format {quote(name)} can be {verb}; choose one of {', '.join(choices)}")
     function = registry.get(name)
     known = keywords(function)
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):

@@ -7,9 +7,9 @@ from spacy_crf_ner.formats.schemes import EMPTY_TAG, Scheme
 from spacy_crf_ner.formats.source import Line, Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.messages import quote
 
 _SEPARATORS = frozenset(" \t")
-_MAX_QUOTED = 20
 
 
 class Row(NamedTuple):
@@ -106,11 +106,6 @@ def respelled(rows: Rows, source: Source, *, spelling: str = STANDARD, type: Opt
         yield Row(row.token, tag, row.line)
 
 
-def quote(text: str) -> str:
-    """A text as it may stand in a message: escaped, and not too long."""
-    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
-
-
 def _gathered(rows: Rows) -> Iterator[List[Row]]:
     sentence: List[Row] = []
     for row in rows:
@@ -140,7 +135,7 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
         near = {name: way.standard(row.tag) for name, way in SPELLINGS.items()}
         spelling = next((name for name, tag in near.items() if scheme.has(tag)), None)
         if spelling is not None:
-            mend = f"write {near[spelling]!r}, or read tags of this spelling with --set spelling={spelling}"
+            mend = f"write {quote(near[spelling])}, or read tags of this spelling with --set spelling={spelling}"
         raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.messages import quote, short
 
 EMPTY_TAG = "empty tag is O"
 STRAY_INSIDE = "a stray tag begins an entity"
@@ -108,13 +109,13 @@ class Scheme:
                 start, running = i, label
                 if letter == self.begin:
                     if self.implicit and not adjacent:
-                        what = f"tag {tag!r} does not follow another {label} entity"
-                        complain(i, what, f"write '{self.inside}-{label}'", STRAY_BEGIN)
+                        what = f"tag {quote(tag)} does not follow another {short(label)} entity"
+                        complain(i, what, f"write '{self.inside}-{short(label)}'", STRAY_BEGIN)
                 elif letter in (self.inside, self.last) and not self.implicit:
-                    where = f"it stands after {tags[i - 1]!r}" if i else "it begins the sentence"
-                    what = f"tag {tag!r} continues no {label} entity: {where}"
+                    where = f"it stands after {quote(tags[i - 1])}" if i else "it begins the sentence"
+                    what = f"tag {quote(tag)} continues no {short(label)} entity: {where}"
                     first = self.single if letter == self.last and self.single else self.begin
-                    complain(i, what, f"write '{first}-{label}'", STRAY_INSIDE)
+                    complain(i, what, f"write '{first}-{short(label)}'", STRAY_INSIDE)
                 if letter in (self.single, self.last):
                     close(i + 1, whole=True)
         close(len(tags), whole=False)
@@ -142,6 +143,7 @@ class Scheme:
 
     def _check_end(self, length: int, at: int, label: str, complain: Complain) -> None:
         """Complain of an entity that does not end as the scheme wants it."""
+        label = short(label)
         if self.single and length == 1:
             what = f"the {label} entity of this token alone is not tagged '{self.single}-{label}'"
             complain(at, what, f"write '{self.single}-{label}'", UNCLOSED)

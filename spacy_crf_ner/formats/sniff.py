@@ -8,10 +8,10 @@ from spacy_crf_ner.formats.csv_records import explain_csv, guess_csv
 from spacy_crf_ner.formats.errors import FormatError, UnknownFormat
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
 from spacy_crf_ner.formats.parquet import MAGIC
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.sniff_columns import guess_columns
 from spacy_crf_ner.formats.sniff_json import explain_json, guess_json
 from spacy_crf_ner.formats.source import HEAD, Source
+from spacy_crf_ner.messages import quote
 
 _BYTE_ORDER_MARK = "\ufeff"
 _ZLIB = b"\x78\x9c"

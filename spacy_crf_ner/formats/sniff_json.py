@@ -17,8 +17,8 @@ from spacy_crf_ner.formats.annotation_keys import (
     shape,
 )
 from spacy_crf_ner.formats.guess import Guess
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.tag_guess import guess_tags
+from spacy_crf_ner.messages import quote
 
 MAX_RECORDS = 200
 """How many records are looked at."""

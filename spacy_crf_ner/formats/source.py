@@ -172,6 +172,8 @@ class Source:
     def _opened(self) -> BinaryStream:
         if self._stream is None:
             # Unbuffered and buffered again: the head can be looked at only in a buffer that is filled.
+            if str(self.path) == STDIN and sys.stdin is None:
+                raise self.error("standard input is closed", "give it a file, as with < FILE, or name the file")
             raw = sys.stdin.buffer if str(self.path) == STDIN else self.path.open("rb", buffering=0)
             stream: BinaryStream = io.BufferedReader(_Filling(cast(BinaryIO, raw), self._progress), HEAD)
             magic = stream.peek(len(_XZ))

@@ -14,8 +14,8 @@ from spacy_crf_ner.formats.items import Placing
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import CHARACTERS
 from spacy_crf_ner.formats.records import Record, rest_missing, shown, unannotated
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.messages import quote
 
 NULLS = "nulls where a text and its entities could be, left out"
 

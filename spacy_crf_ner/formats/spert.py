@@ -13,9 +13,9 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Link, Record, unannotated
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 _KEYS = ("tokens", "entities", "relations")
 

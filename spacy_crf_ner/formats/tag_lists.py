@@ -4,11 +4,12 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.records import Record, shown
-from spacy_crf_ner.formats.rows import Row, quote, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, respelled, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.spelling import check_spelling
 from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.messages import quote
 
 Names = Union[str, Sequence[str], None]
 """The names of tags that are numbers, in order: a list, or one string with commas between."""

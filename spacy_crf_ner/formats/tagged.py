@@ -10,12 +10,13 @@ from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, separator_of, unwritable
-from spacy_crf_ner.formats.rows import Row, Rows, quote, respelled, sentences, strict_rows
+from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences, strict_rows
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 OUT_OF_ORDER = "positions out of order"
 _MEND = "tags cannot say it: write jsonl or cluener, which hold any text"
@@ -172,7 +173,7 @@ def _covered(entity: SpacySpan, words: List[Word], doc: Doc) -> Span:
     if start == end:
         raise unwritable(doc.user_data.get(ORIGIN), f"entity {quote(entity.text)} is white space alone", _MEND)
     if any(map(str.isspace, entity.label_)):
-        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {entity.label_!r} holds white space", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {quote(entity.label_)} holds white space", _MEND)
     return start, end, entity.label_
 
 

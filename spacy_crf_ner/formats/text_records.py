@@ -21,9 +21,9 @@ from spacy_crf_ner.formats.items import Placing
 from spacy_crf_ner.formats.label_studio import annotation_of_task
 from spacy_crf_ner.formats.offsets import Offsets
 from spacy_crf_ner.formats.records import Annotation, Link, Record, rest_missing, shown, unannotated
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 TOKEN_RELATIONS = "relations left out, an end of which is no entity"
 
@@ -114,7 +114,7 @@ class TextRecords:
             mend = f"write {', '.join(_ANSWERS[:-1])} or {_ANSWERS[-1]}"
             raise record.error(f'"answer" is {shown(answer)}', mend)
         if answer != "accept":
-            self._notes[f"records with the answer {answer!r}, left out"] += 1
+            self._notes[f"records with the answer {quote(answer)}, left out"] += 1
         return answer == "accept"
 
     def _text(self, record: Record) -> _Text:
@@ -153,7 +153,7 @@ class TextRecords:
                 if not read.found:
                     mend = f"name the key of the entities with --set label_key={other}"
                     raise record.error(f"{quote(other)} looks like annotation, and is no key that is known", mend)
-                self._notes[f"records with {other!r}, which looks like annotation and is not read"] += 1
+                self._notes[f"records with {quote(other)}, which looks like annotation and is not read"] += 1
         return read
 
     def _read_known(self, record: Record, text: str) -> _Read:
@@ -278,7 +278,7 @@ def _doccano_links(record: Record, listed: Listed) -> List[Link]:
         ends = [_id(record, relation, key) for key in ("from_id", "to_id")]
         for end in ends:
             if end not in places:
-                raise record.error(f"a {label} relation names entity {end!r}, which is not there", "write its id")
+                raise record.error(f"a {short(label)} relation names entity {quote(end)}, which is not there", "write its id")
         links.append((label, places[ends[0]], places[ends[1]]))
     return links
 

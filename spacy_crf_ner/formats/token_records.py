@@ -7,8 +7,8 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS, are_numbers, are_tags, looks_annotated
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.records import Record, unannotated
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.tag_lists import TagReader, tokens_of
+from spacy_crf_ner.messages import quote
 
 
 class TokenRecords:

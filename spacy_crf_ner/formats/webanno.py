@@ -18,10 +18,10 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
-from spacy_crf_ner.formats.rows import quote
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 NO_VALUE = "entities without a value, whose tokens are left without annotation"
 NO_TEXT = "entities of no character, left out"

@@ -14,6 +14,7 @@ from spacy_crf_ner.formats.docbin import make_doc_bin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import FolderWriter, Frame, frame_of, get_writer
 from spacy_crf_ner.formats.source import STDIN, find_files
+from spacy_crf_ner.messages import show_path
 
 SPACY = "spacy"
 SUFFIX = ".spacy"
@@ -96,7 +97,12 @@ def write(
         return cast(FolderWriter, write_doc)(doc, written.notes, **settings)
 
     if to_stdout:
-        _write_text(map(text, docs), sys.stdout.buffer, frame)
+        if sys.stdout is None:
+            raise FormatError(output, "standard output is closed", "name a file")
+        try:
+            _write_text(map(text, docs), sys.stdout.buffer, frame)
+        except OSError as error:
+            raise output_error(output, error) from error
         written.files = 1
         return written
     _check_output(output, inputs)
@@ -142,7 +148,7 @@ def _check_suffix(output: Path, format: str, suffixes: Sequence[str]) -> None:
 def _check_output(output: Path, inputs: Sequence[Union[str, Path]]) -> None:
     for folder in map(Path, inputs):
         if folder.is_dir() and _is_below(output, folder):
-            raise FormatError(output, f"lies in the input {folder}", "choose another output")
+            raise FormatError(output, f"lies in the input {show_path(folder)}", "choose another output")
     for path in find_files(inputs):
         if str(path) != STDIN and output.exists() and (output.samefile(path) or _is_below(path, output)):
             raise FormatError(output, "is the input itself, or holds it", "choose another output")
@@ -159,8 +165,9 @@ def output_error(output: Path, error: OSError) -> FormatError:
     error (OSError): The system's error, or one of `spacy_crf_ner.files`.
     RETURNS (FormatError): The error to raise.
     """
-    if error.strerror is None and str(error).startswith(f"{output}: "):  # one of `files`, which says all
-        what, _, mend = str(error).removeprefix(f"{output}: ").partition("; ")
+    place = f"{show_path(output)}: "
+    if error.strerror is None and str(error).startswith(place):  # one of `files`, which says all
+        what, _, mend = str(error).removeprefix(place).partition("; ")
         return FormatError(output, what, mend)
     what = f"cannot be written ({error.strerror or error})"
     return FormatError(output, what, "choose an output that you may write and that has room")

@@ -1,8 +1,8 @@
 """The architecture `spacy-crf-ner.CRFTagger.v1`: any tok2vec -> torch head -> CRF potentials."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from io import BytesIO
-from typing import Any, Callable, Dict, List, Optional, Tuple, cast
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, cast
 
 import srsly
 import torch
@@ -12,8 +12,10 @@ from thinc.layers.pytorchwrapper import forward
 from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, partial
 
+from spacy_crf_ner.messages import quote
 from spacy_crf_ner.model.potentials import Potentials
 from spacy_crf_ner.model.torch_shim import TorchShim
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, load_exactly, unpack
 from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.tagger_head import HeadSpec, TaggerHead
 
@@ -38,8 +40,8 @@ def CRFTagger(
     lstm_depth (int): Layers of the BiLSTM; 0 leaves it out.
     attention_heads (int): Heads of the self-attention; 0 leaves it out. Must divide the width before it.
     attention_window (int): How many tokens to either side a token attends to.
-    max_padded_tokens (int): The most tokens that are padded together, which bounds memory. The one setting that
-        a loaded model takes from its config: the others are saved with the weights that they shaped.
+    max_padded_tokens (int): The most tokens that are padded together, which bounds memory. The one size that may
+        be another when a saved model is loaded: the others shaped its weights.
     mixed_precision (Precision): False, "bf16", or "fp16" (as True): run the head in half precision on a GPU; its
         last layer and the CRF never are. A loaded model runs in full precision on a CPU.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler`, for "fp16".
@@ -48,17 +50,20 @@ def CRFTagger(
         precision on a CPU.
     """
     dtype = half_dtype(mixed_precision)
+    settings = {
+        "lstm_width": lstm_width,
+        "lstm_depth": lstm_depth,
+        "attention_heads": attention_heads,
+        "attention_window": attention_window,
+        "max_padded_tokens": max_padded_tokens,
+    }
     head: Model[List[Floats2d], Potentials] = Model(
         "crf_head",
         forward,
         init=partial(
             _init,
             autocast_dtype=dtype,
-            lstm_width=lstm_width,
-            lstm_depth=lstm_depth,
-            attention_heads=attention_heads,
-            attention_window=attention_window,
-            max_padded_tokens=max_padded_tokens,
+            **settings,
         ),
         attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs, "dropout_rate": 0.0},
         dims={"nI": None, "nO": None},
@@ -69,7 +74,7 @@ def CRFTagger(
                     **scaler_settings(dtype, get_torch_default_device(), grad_scaler_config)
                 ),
                 serialize_model=_serialize,
-                deserialize_model=partial(_deserialize, max_padded_tokens, dtype),
+                deserialize_model=partial(_deserialize, settings, dtype),
             )
         ],
     )
@@ -160,16 +165,53 @@ def _serialize(head: Optional[TaggerHead]) -> bytes:
 
 
 def _deserialize(
-    max_padded_tokens: int,
+    settings: Dict[str, int],
     autocast_dtype: Optional[torch.dtype],
     _: Optional[TaggerHead],
     data: bytes,
     device: torch.device,
 ) -> Optional[TaggerHead]:
-    """Build the head anew; a missing, unknown or misshapen weight is torch's error."""
+    """Build the head anew.
+
+    settings (Dict[str, int]): Those of the architecture. The saved ones must be the same, but for
+        `max_padded_tokens`.
+    """
     if not data:
         return None
-    saved = srsly.msgpack_loads(data)
-    head = TaggerHead(HeadSpec(**{**saved["spec"], "max_padded_tokens": max_padded_tokens}), autocast_dtype)
-    head.load_state_dict(torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True))
+    saved = unpack(data, "the saved head")
+    spec = _saved_spec(saved)
+    if differing := [name for name in _in_force(spec, settings) if spec[name] != settings[name]]:
+        theirs, ours = (", ".join(f"{name} = {x[name]}" for name in differing) for x in (spec, settings))
+        raise SavedStateError(
+            f"the config of spacy-crf-ner.CRFTagger.v1 says {ours}, but the saved weights are of {theirs}; set "
+            f"{theirs} in config.cfg, or train anew"
+        )
+    spec["max_padded_tokens"] = settings["max_padded_tokens"]
+    head = TaggerHead(HeadSpec(**spec), autocast_dtype)
+    try:
+        state = torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True)
+    except Exception as error:  # of any kind, as the bytes are of any kind; what is no tensor is never unpickled
+        what = f"the weights of the saved head are damaged, or more than numbers ({type(error).__name__})"
+        raise SavedStateError(f"{what}; {AGAIN}") from error
+    if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):
+        raise SavedStateError(f"the saved head has no weights, got {quote(state)}; {AGAIN}")
+    load_exactly(head, state)
     return head.to(device)
+
+
+def _saved_spec(saved: Any) -> Dict[str, int]:
+    names = {field.name for field in fields(HeadSpec)}
+    spec = saved.get("spec") if isinstance(saved, dict) else None
+    if not isinstance(spec, dict) or spec.keys() != names or "state" not in saved:
+        raise SavedStateError(f"the saved head is not one of spacy-crf-ner.CRFTagger.v1; {AGAIN}")
+    for name, value in spec.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise SavedStateError(f"{name} of the saved head must be a number from 0, got {quote(value)}; {AGAIN}")
+    return spec
+
+
+def _in_force(*settings: Mapping[str, int]) -> List[str]:
+    """The settings that decide what a head computes: those of a stage that all of them leave out do not."""
+    depends = {"lstm_width": "lstm_depth", "attention_window": "attention_heads"}
+    names = ("lstm_width", "lstm_depth", "attention_heads", "attention_window")
+    return [name for name in names if any(x[depends.get(name, name)] for x in settings)]

@@ -1,31 +1,41 @@
 """The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved and loaded again without a key amiss."""
 
-import json
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Optional, Tuple, cast
 
-import safetensors.torch
 import srsly
 import torch
 import transformers
-from spacy.util import make_tempdir
 from spacy_transformers.data_classes import HFObjects
 from spacy_transformers.layers.hf_shim import HFShim
 from thinc.api import ArgsKwargs, get_torch_default_device
-from transformers import AutoConfig, AutoTokenizer
 
+from spacy_crf_ner.messages import quote, quote_path
 from spacy_crf_ner.model import lora as low_rank
+from spacy_crf_ner.model.encoder_state import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
 from spacy_crf_ner.model.freezing import Freeze, freeze
 from spacy_crf_ner.model.lora import LoRA
-from spacy_crf_ner.model.pretrained import Source, fingerprint, some
+from spacy_crf_ner.model.pretrained import Source, fingerprint
 from spacy_crf_ner.model.torch_shim import TorchShim
 from spacy_crf_ner.model.wordpieces import Frame, choose_frame
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, mismatches, reason
 from spacy_crf_ner.torch_modules.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_modules.windowed_encoder import WindowedEncoder
 
 SAVE_MODES = ("full", "adapter")
+SIZES = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+"""The settings of an encoder's configuration that say whether an adapter fits it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class EncoderShim(TorchShim, HFShim):
 
     def __init__(self, spec: EncoderSpec, grad_scaler_config: Dict[str, Any]) -> None:
         scaler = scaler_settings(half_dtype(spec.mixed_precision), get_torch_default_device(), grad_scaler_config)
-        nothing = HFObjects(None, None, None, spec.source.tokenizer_config, spec.source.transformer_config)
+        nothing = HFObjects(None, None, None, {}, {})
         super().__init__(nothing, grad_scaler_config=scaler)
         self.spec = spec
         self.grad_scaler_config = grad_scaler_config
@@ -92,14 +102,23 @@ class EncoderShim(TorchShim, HFShim):
         source = self.spec.source
         config = source.load_config()
         tokenizer = source.load_tokenizer()
+        if is_of_own_code(tokenizer):
+            tokenizer = self._without_code(tokenizer)
         transformer = source.load_transformer(config)
         if self.spec.lora is not None:
             self.base = {"name": source.name, "fingerprint": fingerprint(transformer, tokenizer)}
         self._set(tokenizer, transformer)
-        width, rows = len(tokenizer), self.transformer.get_input_embeddings().num_embeddings
-        if width > rows:
-            raise ValueError(f"encoder '{source.name}': {width} word-pieces, but embeddings for {rows} of them")
+        self._check_vocabulary(str(source))
         self._check_window()
+
+    def _without_code(self, tokenizer: Any) -> Any:
+        """What a saved pipeline will have of a tokenizer of its own code: training shall not have another."""
+        if self.spec.save_mode == "adapter":
+            raise ValueError(
+                f"the tokenizer of {self.spec.source} is of code of its own, which a saved pipeline never runs; "
+                'set save_mode = "full", which saves what it does without its code'
+            )
+        return tokenizer_from(tokenizer_files(tokenizer))
 
     @property
     def transformer(self) -> Any:
@@ -128,6 +147,11 @@ class EncoderShim(TorchShim, HFShim):
             autocast_dtype=half_dtype(spec.mixed_precision),
         ).to(get_torch_default_device())
 
+    def _check_vocabulary(self, which: str) -> None:
+        width, rows = len(self.tokenizer), self.transformer.get_input_embeddings().num_embeddings
+        if width > rows:
+            raise ValueError(f"{which}: {width} word-pieces, but embeddings for {rows} of them")
+
     def _check_window(self) -> None:
         """Run one full window: an encoder that takes less shall fail here, not in the middle of a training."""
         word = self.tokenizer("a")["input_ids"]
@@ -137,7 +161,7 @@ class EncoderShim(TorchShim, HFShim):
                 self.transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
         except (IndexError, RuntimeError) as error:
             raise ValueError(
-                f"encoder '{self.spec.source.name}' does not take a window of {self.frame.window} word-pieces "
+                f"{self.spec.source} does not take a window of {self.frame.window} word-pieces "
                 f"({error}): set window to less"
             ) from error
 
@@ -169,57 +193,87 @@ class EncoderShim(TorchShim, HFShim):
         if self._model is None:
             return srsly.msgpack_dumps({})
         spec = self.spec
-        config = self.transformer.config.to_dict()
-        config.pop("_name_or_path", None)
-        state = {name: tensor.contiguous() for name, tensor in self._model.state_dict().items()}
-        saved: Dict[str, Any] = {
-            "transformers_version": transformers.__version__,
-            "config": json.dumps(config),  # srsly's JSON keeps nine decimals: too few for layer_norm_eps
-            "lora": spec.lora.shape if spec.lora is not None else None,
-            "base": self.base,
-        }
-        if spec.save_mode == "adapter":
-            state = {name: tensor for name, tensor in state.items() if low_rank.is_adapter(name)}
-        else:
-            saved["tokenizer"] = _tokenizer_files(self.tokenizer)
-        saved["state"] = safetensors.torch.save(state)
-        return srsly.msgpack_dumps(saved)
+        weights = {name: tensor.contiguous() for name, tensor in self._model.state_dict().items()}
+        alone = spec.save_mode == "adapter"
+        state = EncoderState(
+            config=self.transformer.config.to_dict(),
+            state={name: x for name, x in weights.items() if low_rank.is_adapter(name)} if alone else weights,
+            lora=spec.lora.shape if spec.lora is not None else None,
+            base=self.base,
+            tokenizer=None if alone else tokenizer_files(self.tokenizer),
+        )
+        return state.to_bytes()
 
     def from_bytes(self, bytes_data: bytes) -> "EncoderShim":
-        """Load what `to_bytes` wrote.
+        """Load what `to_bytes` wrote. No code of a pipeline or of an encoder is run, whatever its config says.
 
         bytes_data (bytes): The bytes.
         RETURNS (EncoderShim): This shim.
-        RAISES (ValueError): A weight is missing, left over or misshapen; the LoRA settings of the config are not
-            those of the weights; or the base of an adapter is not the encoder that it was trained on.
+        RAISES (SavedStateError): The bytes are damaged; a weight is missing, left over or misshapen; the LoRA
+            settings of the config are not those of the weights; or the base of an adapter is not the encoder that
+            it was trained on.
         RAISES (OSError): The base of an adapter is nowhere to be had.
         """
-        saved = srsly.msgpack_loads(bytes_data)
-        if not saved:
+        # What its user chose for training was not chosen by those who load it.
+        self.spec = replace(self.spec, source=self.spec.source.untrusted())
+        state = EncoderState.from_bytes(bytes_data)
+        if state is None:
             return self
-        if not saved.keys() >= {"transformers_version", "config", "lora", "base", "state"}:
-            raise ValueError("the saved encoder is none of this architecture's; initialize the pipeline anew")
-        self._require_same_lora(saved["lora"])
-        config_dict = json.loads(saved["config"])
-        config = AutoConfig.for_model(config_dict.pop("model_type"), **config_dict)
-        self.base = saved["base"]
-        # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
-        with torch.random.fork_rng(devices=[]):
-            if "tokenizer" in saved:
-                self._set(_tokenizer_from(saved["tokenizer"]), self.spec.source.build_transformer(config))
-            else:
-                self._set(*self._load_base(config))
-        self._load_state(safetensors.torch.load(saved["state"]), saved)
+        loaded = EncoderShim(self.spec, self.grad_scaler_config)
+        try:
+            loaded._load(state)
+        except SavedStateError:
+            raise
+        except ValueError as error:
+            raise SavedStateError(str(error)) from error
+        self._model, self._hfmodel, self.frame, self.base = (
+            loaded._model,
+            loaded._hfmodel,
+            loaded.frame,
+            state.base,
+        )
         return self
 
-    def _load_base(self, config: Any) -> Tuple[Any, Any]:
-        """The tokenizer and the encoder that an adapter was trained on."""
-        base, source = cast(Dict[str, str], self.base), self.spec.source
-        if self.spec.save_mode != "adapter":
-            raise ValueError(
-                f'the adapter of "{base["name"]}" was saved alone: set save_mode = "adapter" to load it'
-            )
+    def _load(self, state: EncoderState) -> None:
+        self._require_same_lora(state.lora)
+        config = state.make_config()
+        # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
+        with torch.random.fork_rng(devices=[]):
+            if state.tokenizer is not None:
+                self._set(tokenizer_from(state.tokenizer), self._build(config))
+            else:
+                self._set(*self._load_base(state, config))
+        self._check_vocabulary("the saved encoder")
+        self._load_weights(state)
+
+    def _build(self, config: Any) -> Any:
+        """The encoder for weights that are loaded next."""
         try:
+            return self.spec.source.build_transformer(config)
+        except ImportError:
+            raise
+        except Exception as error:  # of any kind, as the settings are
+            raise SavedStateError(
+                f"the saved encoder cannot be built from its saved configuration ({reason(error)}); {AGAIN}"
+            ) from error
+
+    def _load_base(self, state: EncoderState, config: Any) -> Tuple[Any, Any]:
+        """The tokenizer and the encoder that an adapter was trained on."""
+        base, source = cast(Dict[str, str], state.base), self.spec.source
+        if self.spec.save_mode != "adapter":
+            raise SavedStateError(
+                f'the adapter of {quote_path(base["name"])} was saved alone: set save_mode = "adapter" to load it'
+            )
+        trained_on, given = quote_path(base["name"]), quote_path(source.name)
+        another = f"the adapter was trained on the encoder {trained_on}, but {given} is another"
+        fix = "Give the right one as the transformer's name, or its revision"
+        try:
+            own = source.load_config()
+            for name in SIZES:
+                has, needed = getattr(own, name, None), getattr(config, name, None)
+                if has != needed:
+                    sizes = f"its {name} is {quote(has)}, not {quote(needed)}"
+                    raise SavedStateError(f"{another}, which the adapter does not fit: {sizes}. {fix}")
             tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
         except OSError as error:
             raise OSError(
@@ -228,38 +282,28 @@ class EncoderShim(TorchShim, HFShim):
                 'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
             ) from error
         if fingerprint(transformer, tokenizer) != base["fingerprint"]:
-            raise ValueError(
-                f"the adapter was trained on the encoder '{base['name']}', but '{source.name}' is another: its "
-                "weights or its tokenizer differ. Give the right one as the transformer's name, or its revision"
-            )
+            raise SavedStateError(f"{another}: its weights or its tokenizer differ. {fix}")
         return tokenizer, transformer
 
     def _require_same_lora(self, saved: Optional[Dict[str, Any]]) -> None:
         wanted = self.spec.lora.shape if self.spec.lora is not None else None
         if saved != wanted:
-            raise ValueError(
-                f"the encoder was saved with lora {saved or 'null'}, but the config says {wanted or 'null'}; "
+            theirs, ours = (quote(lora) if lora else "null" for lora in (saved, wanted))
+            raise SavedStateError(
+                f"the encoder was saved with lora {theirs}, but the config says {ours}; "
                 "`python -m spacy crf merge-lora` writes a pipeline without LoRA"
             )
 
-    def _load_state(self, state: Dict[str, torch.Tensor], saved: Dict[str, Any]) -> None:
+    def _load_weights(self, state: EncoderState) -> None:
         expected = self._model.state_dict()
-        if "tokenizer" not in saved:
+        if state.tokenizer is None:
             expected = {name: tensor for name, tensor in expected.items() if low_rank.is_adapter(name)}
-        missing = sorted(expected.keys() - state.keys())
-        left = sorted(state.keys() - expected.keys())
-        misshapen = sorted(n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape)
-        found = [
-            f"{some(n)} {say}"
-            for n, say in ((missing, "missing"), (left, "left over"), (misshapen, "misshapen"))
-            if n
-        ]
-        if found:
-            raise ValueError(
+        if found := mismatches(expected, state.state):
+            raise SavedStateError(
                 f"the saved encoder does not fit its configuration: {'; '.join(found)}. It was saved with "
-                f"transformers {saved['transformers_version']}; this is {transformers.__version__}"
+                f"transformers {quote(state.transformers_version)}; this is {transformers.__version__}"
             )
-        self._model.load_state_dict(state, strict="tokenizer" in saved)
+        self._model.load_state_dict(state.state, strict=state.tokenizer is not None)
 
 
 def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:
@@ -279,21 +323,3 @@ def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:
         limits.append(getattr(transformer.config, "max_position_embeddings", None) or 0)
     # XLNet, which knows none, says -1.
     return min((limit for limit in limits if limit > 0), default=None)
-
-
-def _tokenizer_files(tokenizer: Any) -> Dict[str, bytes]:
-    """What a fast tokenizer needs to be loaded again."""
-    tokenizer.backend_tokenizer.no_truncation()  # It would keep how the last text was cut.
-    with make_tempdir() as folder:
-        tokenizer.save_pretrained(str(folder), legacy_format=False)
-        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
-
-
-def _tokenizer_from(files: Dict[str, bytes]) -> Any:
-    """The tokenizer whose `_tokenizer_files` these are."""
-    with make_tempdir() as folder:
-        for name, content in files.items():
-            if Path(name).name != name:
-                raise ValueError(f"the saved tokenizer has a file '{name}', which is no plain file name")
-            (Path(folder) / name).write_bytes(content)
-        return AutoTokenizer.from_pretrained(str(folder))

@@ -18,6 +18,7 @@ from spacy_crf_ner.model.freezing import Freeze
 from spacy_crf_ner.model.lora import LoRA
 from spacy_crf_ner.model.pretrained import Source
 from spacy_crf_ner.model.wordpieces import DocPieces, split
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack_model
 from spacy_crf_ner.torch_modules.precision import Precision
 from spacy_crf_ner.torch_modules.windowed_encoder import WindowBatch
 
@@ -65,8 +66,10 @@ def Transformer(
     local_files_only (bool): Never ask the hub.
     revision (Optional[str]): Branch, tag or commit on the hub.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler`, for "fp16".
-    tokenizer_config (Optional[Dict]): Further arguments of `AutoTokenizer.from_pretrained`.
+    tokenizer_config (Optional[Dict]): Further arguments of `AutoTokenizer.from_pretrained`. Code that comes with a
+        tokenizer is run at `initialize` if trust_remote_code is set here, and never by a saved pipeline.
     transformer_config (Optional[Dict]): Further settings of the encoder's configuration, such as dropout rates.
+        Code that comes with an encoder is never run.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model.
     RAISES (ValueError): Settings do not go together. At `initialize`: they do not fit the encoder.
     RAISES (OSError): At `initialize`: the encoder is in no folder, not in the cache, and cannot be downloaded.
@@ -137,6 +140,26 @@ class Encoder(TransformerModel):
     def shim(self) -> EncoderShim:
         """RETURNS (EncoderShim): The encoder, its tokenizer and its settings."""
         return cast(EncoderShim, self.layers[0].shims[0])
+
+    @property
+    def _init_tokenizer_config(self) -> Dict[str, Any]:
+        """What the pipe asks for where its `model` is a folder, as old versions of spacy-transformers saved it: it
+        would load an encoder from there, and the code beside it.
+
+        RAISES (SavedStateError): Always.
+        """
+        raise SavedStateError(f"the saved encoder, `model`, must be a file that may be read; {AGAIN}")
+
+    def from_bytes(self, bytes_data: bytes) -> "Encoder":
+        """Load what `to_bytes` wrote.
+
+        bytes_data (bytes): The bytes.
+        RETURNS (Encoder): This model.
+        RAISES (SavedStateError): They are damaged, or the encoder does not fit its config.
+        """
+        with explained():
+            self.from_dict(unpack_model(bytes_data, self.ops))
+        return self
 
     def copy(self) -> "Encoder":
         """RETURNS (Encoder): A model of its own ids with a copy of the encoder."""
