@@ -101,13 +101,12 @@ def _gold_mass(
     opened: Optional[Tensor],
     batch_size: int,
 ) -> Tensor:
-    """The log of the mass that each row's annotation allows: its path's score, or the partition where it comes once
-    more.
+    """The log of the mass that each row's annotation allows: its path's score, or its partition if it is opened.
 
     path (Tensor): *Shape:* (n_positions,).
     taken (Tensor): *Shape:* (n_positions - n_first,): the path's transitions, as indices of the flattened matrix.
     log_z (Tensor): *Shape:* (rows of the layout,).
-    opened (Optional[Tensor]): *Shape:* (n,), int64: the rows that come once more.
+    opened (Optional[Tensor]): *Shape:* (n,), int64: the rows that come once more in the layout, under a lattice.
     RETURNS (Tensor): *Shape:* (batch_size,).
     """
     emissions, start, transitions, end = potentials
