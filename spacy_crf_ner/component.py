@@ -86,14 +86,14 @@ class CRFEntityRecognizer(TrainablePipe):
     @property
     def temperature(self) -> float:
         """By what the model's potentials are divided before probabilities are computed; see `fit_temperature`."""
-        return self.cfg["temperature"]
+        # As many digits as spaCy's JSON keeps, which reads the last bit wrongly.
+        return float(f"{self.cfg['temperature']:.6g}")
 
     @temperature.setter
     def temperature(self, value: float) -> None:
         if not (isfinite(value) and value > 0.0):
             raise ValueError(f"temperature = {value}, but a finite number above 0 is needed")
-        # As many digits as spaCy's JSON keeps.
-        self.cfg["temperature"] = float(f"{value:.6g}")
+        self.cfg["temperature"] = float(value)
 
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
