@@ -163,6 +163,21 @@ def test_all_paths_come_with_probabilities_that_sum_to_one(case: Case) -> None:
         assert [p for _, p in found] == sorted((p for _, p in found), reverse=True)
 
 
+@directions
+@pytest.mark.parametrize("level", [-5.0, -1e4, 5.0])
+def test_k_paths_are_found_however_low_all_scores_are(level: float, batch_first: bool) -> None:
+    """A level that all emissions share changes no probability, and a long row sums it up 200 times."""
+    torch.manual_seed(0)
+    module = LinearChainCRF(3, batch_first).double()
+    emissions = torch.randn(1, 200, 3, dtype=torch.float64) if batch_first else torch.randn(200, 1, 3).double()
+    (expected,) = module.decode_k_best(emissions, 3)
+    (found,) = module.decode_k_best(emissions + level, 3)
+    assert [path for path, _ in found] == [path for path, _ in expected]
+    assert [p for _, p in found] == pytest.approx([p for _, p in expected], rel=1e-6)
+    assert len({tuple(path) for path, _ in found}) == 3
+    assert found[0][0] == module.decode(emissions + level)[0]
+
+
 @pytest.mark.parametrize("scheme", [BIO, SCHEMES["BIOES 1"]], ids=["BIO", "BIOES"])
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_constraints_hold_in_all_decoding(scheme: Scheme, scale: float) -> None:
