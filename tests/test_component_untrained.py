@@ -107,7 +107,7 @@ remembered = cache(untrained)
 
 
 @given(text=st.text(max_size=40), seed=st.integers(0, 2), n_labels=st.sampled_from([1, 20]))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_no_text_at_all_has_one(text: str, seed: int, n_labels: int) -> None:
     assert not remembered(n_labels, seed)(text).ents
 

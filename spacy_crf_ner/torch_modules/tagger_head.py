@@ -78,7 +78,7 @@ class TaggerHead(nn.Module):
 
         The weights of the last layer are 0, and so the emissions are its biases, whatever comes in. Where a path
         has n tags other than O in a row, O in their place changes n + 1 shared potentials, which `torchcrf` draws
-        from -0.1 to 0.1: that loses 0.2 nats each at most, and gains ``log(2 * ODDS_OF_OUTSIDE)`` per tag at least.
+        from -0.1 to 0.1: that loses at most 0.2 nats each, and gains at least log(2 * ODDS_OF_OUTSIDE) per tag.
         """
         output = self.head.output
         nn.init.zeros_(output.weight)
