@@ -17,7 +17,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from spacy_crf_ner import labels as bio
-from spacy_crf_ner import lattices
+from spacy_crf_ner import lattices, listeners
 from spacy_crf_ner.accumulation import UpdateCount
 from spacy_crf_ner.decoding import Decoding, Reading, save_scores
 from spacy_crf_ner.gazetteer import Gazetteer
@@ -25,7 +25,7 @@ from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.model import losses as model_losses
 from spacy_crf_ner.model.potentials import Potentials
 from spacy_crf_ner.pipe_cfg import checked_temperature, read_cfg
-from spacy_crf_ner.rehearsal import Teacher, keeping_gradients, refuse_listeners
+from spacy_crf_ner.rehearsal import Teacher, keeping_gradients
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack, unpack_model
 
 
@@ -88,12 +88,12 @@ class CRFEntityRecognizer(TrainablePipe):
     @property
     def temperature(self) -> float:
         """By what the model's potentials are divided before probabilities are computed; see `fit_temperature`."""
-        return self.cfg["temperature"]
+        # As many digits as spaCy's JSON keeps, which reads the last bit wrongly.
+        return float(f"{self.cfg['temperature']:.6g}")
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        # As many digits as spaCy's JSON keeps.
-        self.cfg["temperature"] = float(f"{checked_temperature(value):.6g}")
+        self.cfg["temperature"] = checked_temperature(value)
 
     def add_label(self, label: str) -> int:
         """Add an entity type. A model that is built grows by its two tags.
@@ -174,11 +174,13 @@ class CRFEntityRecognizer(TrainablePipe):
 
         docs (Iterable[Doc]): The docs.
         RETURNS (Potentials): One emission array a doc; `set_annotations` decodes them.
+        RAISES (ValueError): The model listens to a pipe that has not run over the docs.
         """
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return Potentials.empty(self.model.ops, len(docs), bio.n_tags(len(self.labels)))
         self._require_labels()
+        listeners.require_output(self.name, self.model, docs)
         return self.model.predict(docs)
 
     def set_annotations(self, docs: Iterable[Doc], potentials: Potentials) -> None:
@@ -304,11 +306,21 @@ class CRFEntityRecognizer(TrainablePipe):
         sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
         losses (Optional[Dict[str, float]]): Updated with the loss, under the component's name.
         RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): The model listens to a pipe that neither learns from the batch nor has run over it.
         """
         examples = list(examples)
+        validate_examples(examples, "CRFEntityRecognizer.update")
+        if listeners.read_docs_in_training(self.model):
+            # spaCy's listener takes an empty doc for one that its upstream pipe has not seen.
+            examples = [example for example in examples if len(example.predicted)]
+            docs = [example.predicted for example in examples]
+            listeners.require_output(self.name, self.model, docs, training=True)
         if self.cfg["untrained"]:
             self._shown.update(ent.label_ for example in examples for ent in example.reference.ents)
-        losses = super().update(examples, drop=drop, losses=losses)
+        try:
+            losses = super().update(examples, drop=drop, losses=losses)
+        finally:
+            listeners.forget_batch(self.model)
         if any(len(example.predicted) for example in examples):
             self._updates.since_step += 1
             if sgd not in (None, False):
@@ -369,7 +381,7 @@ class CRFEntityRecognizer(TrainablePipe):
                 f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
                 "first update"
             )
-        refuse_listeners(self.name, self.model)
+        listeners.refuse_listeners(self.name, self.model)
         docs = [example.predicted for example in examples]
         if not any(len(doc) for doc in docs):
             return losses

@@ -39,20 +39,6 @@ class Teacher:
         return losses.divergence_from(ops, old, potentials, allowed)
 
 
-def refuse_listeners(name: str, model: Model) -> None:
-    """Refuse to rehearse a component that listens to another's embedding.
-
-    name (str): The component's name.
-    model (Model): Its model.
-    RAISES (ValueError): It has a listener, and spaCy does not compute the upstream embedding in a rehearsal.
-    """
-    for upstream in (node.upstream_name for node in model.walk() if hasattr(node, "upstream_name")):
-        raise ValueError(
-            f"component '{name}' listens to '{upstream}', whose embedding spaCy does not compute in a rehearsal: "
-            "give it one of its own, by nlp.replace_listeners() before nlp.resume_training()"
-        )
-
-
 def keeping_gradients(sgd: Callable) -> Any:
     """Give an optimizer gradients that it may keep.
 

@@ -165,6 +165,27 @@ def test_a_second_pass_keeps_the_scores_of_the_first(unsure: Language) -> None:
     assert {x[:3] for x in saved(doc)} == {(ent.start, ent.end, ent.label_) for ent in doc.ents}
 
 
+@pytest.mark.parametrize("lost", ["blocked", "blocked in part", "another label", "outside"])
+def test_the_score_of_an_entity_that_a_later_pass_does_not_find_again_goes(unsure: Language, lost: str) -> None:
+    nlp = with_setting(unsure, save_scores=True)
+    doc = nlp(TEXTS[0][0])
+    (start, end, label, _), *others = saved(doc)
+    assert others and end - start > 1
+    rest = list(doc.ents)[1:]
+    if lost == "blocked":
+        doc.set_ents(rest, blocked=[doc[start:end]], default="outside")
+    elif lost == "blocked in part":
+        doc.set_ents(rest, blocked=[doc[start : start + 1]], default="outside")
+    elif lost == "another label":
+        doc.set_ents([*rest, Span(doc, start, end, label="LOC" if label != "LOC" else "ORG")], default="outside")
+    else:
+        doc.set_ents(rest, missing=[doc[end : end + 1]], default="outside")
+    get_pipe(nlp, "crf_ner")(doc)
+    assert (start, end, label) not in [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    assert (start, end, label) not in [x[:3] for x in saved(doc)]
+    assert set(others) <= set(saved(doc))
+
+
 def test_no_docs_are_no_error(unsure: Language) -> None:
     pipe = get_pipe(unsure, "crf_ner")
     assert pipe.predict_scores([]) == [] and pipe.predict_kbest([], 2) == []

@@ -16,6 +16,7 @@ from spacy_crf_ner.formats.records import Record, shown, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.tag_lists import tokens_of
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.messages import quote
 
 _TEXT, _ENTITIES = _KEYS = ("tokenized_text", "ner")
 

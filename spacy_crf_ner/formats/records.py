@@ -179,7 +179,9 @@ def to_line(doc: Doc, fields: Mapping[str, Any], notes: "Counter[str]", *, reser
     try:
         for key in reserved:
             if key in meta:
-                notes[f"docs with meta {quote(key)}, which means something else in this format and is left out"] += 1
+                notes[
+                    f"docs with meta {quote(key)}, which means something else in this format and is left out"
+                ] += 1
         rest = {key: value for key, value in meta.items() if key not in reserved}
         line = json.dumps({**fields, **rest}, ensure_ascii=False, allow_nan=False)
         line.encode("utf8")

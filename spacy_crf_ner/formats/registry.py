@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.messages import quote
 
 
 class Reader(Protocol):

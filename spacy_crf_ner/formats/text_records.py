@@ -23,7 +23,7 @@ from spacy_crf_ner.formats.offsets import Offsets
 from spacy_crf_ner.formats.records import Annotation, Link, Record, rest_missing, shown, unannotated
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
 from spacy_crf_ner.labels import Span
-from spacy_crf_ner.messages import quote
+from spacy_crf_ner.messages import quote, short
 
 TOKEN_RELATIONS = "relations left out, an end of which is no entity"
 
@@ -278,7 +278,9 @@ def _doccano_links(record: Record, listed: Listed) -> List[Link]:
         ends = [_id(record, relation, key) for key in ("from_id", "to_id")]
         for end in ends:
             if end not in places:
-                raise record.error(f"a {short(label)} relation names entity {quote(end)}, which is not there", "write its id")
+                raise record.error(
+                    f"a {short(label)} relation names entity {quote(end)}, which is not there", "write its id"
+                )
         links.append((label, places[ends[0]], places[ends[1]]))
     return links
 

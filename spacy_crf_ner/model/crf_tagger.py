@@ -93,13 +93,14 @@ def _init(
     autocast_dtype: Optional[torch.dtype],
     **shape: int,
 ) -> None:
-    """Build the torch head for the width of `X` and the tags of the dim nO."""
+    """Build the torch head for the width of `X` and the tags of the dim nO. It predicts O until it is trained."""
     device = get_torch_default_device()
     require_gpu_for(autocast_dtype, device)
     if X:
         model.set_dim("nI", X[0].shape[1])
     spec = HeadSpec(width=model.get_dim("nI"), n_types=(model.get_dim("nO") - 1) // 2, **shape)
     head = TaggerHead(spec, autocast_dtype)
+    head.favour_outside()
     model.shims[0]._model = head.to(device)
 
 

@@ -301,3 +301,32 @@ class LogPosterior:
 
     def next_tag(self, positions: Tensor, tags: Tensor) -> Tensor:
         return torch.softmax(self.transitions[tags] + self.omega[positions], dim=1)
+
+
+def taped_log_partition(
+    emissions: Tensor,
+    start: Tensor,
+    transitions: Tensor,
+    end: Tensor,
+    layout: Layout,
+    allowed: Optional[Tensor] = None,
+) -> Tensor:
+    """The log partition of each row by a forward recursion that autograd can differentiate, as often as wanted. It
+    is in log space; the tape holds (rows, num_tags, num_tags) numbers per step.
+
+    The arguments are those of `forward_backward`, which has looked at the numbers before.
+    RETURNS (Tensor): *Shape:* (batch_size,), float64: `Posterior.log_z`.
+    """
+    # Minus infinity would make a NaN of a second derivative.
+    tokens = layout.at_real(emissions.index_select(0, layout.source).double()).clamp(min=FORBIDDEN)
+    if allowed is not None:
+        tokens = tokens.masked_fill(~allowed, FORBIDDEN)
+    mass = start.double()
+    # shape: (size, num_tags) each
+    alpha: List[Tensor] = [tokens[:0]]
+    for t, token in enumerate(tokens.split(layout.sizes)):
+        if t:
+            mass = torch.logsumexp(mass[: len(token)].unsqueeze(2) + transitions, dim=1)
+        mass = mass + token
+        alpha.append(mass)
+    return layout.at_filled(torch.logsumexp(layout.at_last(torch.cat(alpha)) + end, dim=1))

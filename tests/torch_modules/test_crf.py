@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchcrf
 from hypothesis import given, settings
+from torch import Tensor
 
 from spacy_crf_ner import labels
 from spacy_crf_ner.torch_modules.crf import LinearChainCRF
@@ -56,6 +57,49 @@ def test_values_gradients_and_paths_are_those_of_torchcrf(
         assert torch.equal(ours(x, tags, mask.byte(), reduction), likelihood)
     close(results[1], results[0], rtol=1e-9, atol=1e-9)
     assert ours.decode(x, mask) == theirs.decode(x, mask)
+
+
+@pytest.mark.filterwarnings("ignore:where received a uint8")
+@directions
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "token_mean"])
+@pytest.mark.parametrize("lengths", [[1, 12, 7, 2], None])
+def test_a_gradient_penalty_and_its_gradients_are_those_of_torchcrf(
+    lengths: List[int], reduction: str, batch_first: bool
+) -> None:
+    case = random_case(free(5), lengths or [6, 6], scale=2.0)
+    arguments = padded(case, batch_first, gap=0.0)
+    mask = arguments["mask"] if lengths else None
+    tags = arguments["tags"].clamp(min=0)
+    ours = crf_of(free(5), batch_first)
+    theirs = torchcrf.CRF(5, batch_first).double()
+    theirs.load_state_dict(ours.state_dict())
+    results = []
+    for module in (theirs, ours):
+        leaves = (arguments["emissions"].clone().requires_grad_(), *module.parameters())
+        likelihood = module(leaves[0], tags, mask, reduction=reduction).sum()
+        first = torch.autograd.grad(likelihood, leaves, create_graph=True)
+        penalty = torch.stack([x.square().sum() for x in first]).sum()
+        results.append((penalty, *first, *torch.autograd.grad(penalty, leaves)))
+    close(results[1], results[0], rtol=1e-9, atol=1e-9)
+    assert all(x.any() for x in results[0])
+
+
+@directions
+@pytest.mark.parametrize("gold", ["tags", "lattice"])
+@pytest.mark.parametrize("scheme", [free(3), BIO], ids=["free", "BIO"])
+def test_gradients_of_the_gradient_pass_the_numerical_check(scheme: Scheme, gold: str, batch_first: bool) -> None:
+    module = crf_of(scheme, batch_first)
+    x = padded(random_case(scheme, [3, 0, 2]), batch_first, gap=0.0)
+    names = [name for name, _ in module.named_parameters()]
+
+    def likelihood(emissions: Tensor, *parameters: Tensor) -> Tensor:
+        named = dict(zip(names, parameters))
+        found = torch.func.functional_call(module, named, (emissions, x[gold], x["mask"], "none"))
+        assert isinstance(found, Tensor)
+        return found
+
+    parameters = [parameter.detach().clone().requires_grad_() for parameter in module.parameters()]
+    assert torch.autograd.gradgradcheck(likelihood, (x["emissions"].requires_grad_(), *parameters))
 
 
 def test_parameters_and_state_are_those_of_torchcrf() -> None:
@@ -117,6 +161,21 @@ def test_all_paths_come_with_probabilities_that_sum_to_one(case: Case) -> None:
         assert sorted(path for path, _ in found) == legal_paths(length, case.scheme).tolist()
         assert sum(p for _, p in found) == pytest.approx(1.0, abs=1e-12)
         assert [p for _, p in found] == sorted((p for _, p in found), reverse=True)
+
+
+@directions
+@pytest.mark.parametrize("level", [-5.0, -1e4, 5.0])
+def test_k_paths_are_found_however_low_all_scores_are(level: float, batch_first: bool) -> None:
+    """A level that all emissions share changes no probability, and a long row sums it up 200 times."""
+    torch.manual_seed(0)
+    module = LinearChainCRF(3, batch_first).double()
+    emissions = torch.randn(1, 200, 3, dtype=torch.float64) if batch_first else torch.randn(200, 1, 3).double()
+    (expected,) = module.decode_k_best(emissions, 3)
+    (found,) = module.decode_k_best(emissions + level, 3)
+    assert [path for path, _ in found] == [path for path, _ in expected]
+    assert [p for _, p in found] == pytest.approx([p for _, p in expected], rel=1e-6)
+    assert len({tuple(path) for path, _ in found}) == 3
+    assert found[0][0] == module.decode(emissions + level)[0]
 
 
 @pytest.mark.parametrize("scheme", [BIO, SCHEMES["BIOES 1"]], ids=["BIO", "BIOES"])

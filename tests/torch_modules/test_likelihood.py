@@ -265,12 +265,105 @@ def test_the_gradient_may_be_taken_twice_and_inputs_stay_as_they_are() -> None:
         assert torch.equal(gold, case.gold) and (lattice is None or torch.equal(lattice, case.allowed))
 
 
-def test_a_gradient_of_the_gradient_is_refused() -> None:
-    leaves = random_potentials(0, 4, 3).leaves()
+def penalised(likelihood: Tensor, leaves: Potentials, weights: Tensor) -> Tuple[Tensor, ...]:
+    """The gradients by row weights, and those of the sum of their squares: incoming gradients that need none."""
+    nothing = torch.stack([0 * x.sum() for x in leaves]).sum()
+    first = torch.autograd.grad((likelihood * weights).sum() + nothing, leaves, create_graph=True)
+    penalty = torch.stack([x.square().sum() for x in first]).sum() + nothing
+    return (*first, *torch.autograd.grad(penalty, leaves))
+
+
+@layouts
+@pytest.mark.parametrize("partial", [False, True])
+@given(case=cases)
+@settings(deadline=None, max_examples=20)
+def test_gradients_of_a_gradient_penalty_are_those_of_enumeration(how: str, partial: bool, case: Case) -> None:
+    leaves, weights = case.potentials.leaves(), row_weights(case)
+    actual = penalised(likelihood_of(case, leaves, how, partial), leaves, weights)
+    close(actual, penalised(enumerated(case, leaves, partial), leaves, weights), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["consecutive", "padded"])
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("scheme", [free(3), bio(1), SCHEMES["BIOES 1"]], ids=["free", "BIO", "BIOES"])
+def test_gradients_of_the_gradient_pass_the_numerical_check(scheme: Scheme, partial: bool, how: str) -> None:
+    """The incoming gradient, the rows' weights, is an input of its own."""
+    case = Case.random(2, [3, 0, 1, 2], scheme, 1.0)
+
+    def weighted(weights: Tensor, *inputs: Tensor) -> Tensor:
+        return likelihood_of(case, Potentials(*inputs), how, partial) * weights
+
+    assert torch.autograd.gradgradcheck(weighted, (row_weights(case).requires_grad_(), *case.potentials.leaves()))
+
+
+def test_a_third_derivative_is_right_too() -> None:
+    emissions, start, transitions, end = random_potentials(0, 3, 2)
+    sequences, tags = arranged([3], "consecutive").sequences, torch.tensor([0, 1, 1])
+
+    def slope(x: Tensor) -> Tensor:
+        likelihood = log_likelihood(x, start, transitions, end, sequences, tags)
+        (grad,) = torch.autograd.grad(likelihood.sum(), x, create_graph=True)
+        return grad.square()
+
+    assert torch.autograd.gradgradcheck(slope, (emissions.requires_grad_(),))
+
+
+def test_each_derivative_is_by_its_argument_alone_where_one_depends_on_another() -> None:
+    """Emissions that are made of the transitions, and transitions that are the emissions themselves."""
+    _, start, transitions, end = random_potentials(0, 3, 3)
+    case = Case.random(0, [3], free(3), 1.0)
+
+    def of_transitions(x: Tensor) -> Tensor:
+        return likelihood_of(case, Potentials(x.exp(), start, x, end), "consecutive", partial=True)
+
+    def of_the_same(x: Tensor) -> Tensor:
+        return likelihood_of(case, Potentials(x, x[0], x, x[1]), "consecutive", partial=True)
+
+    for function in (of_transitions, of_the_same):
+        leaf = transitions.clone().requires_grad_()
+        (plain,) = torch.autograd.grad(function(leaf).sum(), leaf)
+        (taped,) = torch.autograd.grad(function(leaf).sum(), leaf, create_graph=True)
+        close(taped, plain, rtol=1e-10, atol=1e-11)
+        assert torch.autograd.gradgradcheck(function, (leaf,))
+
+
+@pytest.mark.parametrize("wanted", [[0], [1, 3], [2], [0, 1, 2, 3]])
+def test_a_second_derivative_may_be_of_some_potentials_alone(wanted: List[int]) -> None:
+    case = Case.random(3, [4, 2], bio(1), 1.0)
+    results = []
+    for chosen in (wanted, range(4)):
+        leaves = Potentials(*(x.detach().requires_grad_(i in chosen) for i, x in enumerate(case.potentials)))
+        likelihood = likelihood_of(case, leaves, "consecutive", partial=True)
+        asked = [leaves[i] for i in wanted]
+        first = torch.autograd.grad(likelihood.sum(), asked, create_graph=True)
+        penalty = torch.stack([x.square().sum() for x in first]).sum()
+        results.append((*first, *torch.autograd.grad(penalty, asked)))
+    close(results[0], results[1], rtol=0, atol=1e-12)
+
+
+@layouts
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_second_derivatives_are_finite_where_tags_are_forbidden(scale: float, how: str) -> None:
+    """By minus infinity, by a lattice, by a lattice that leaves no path; and with garbage between the rows."""
+    case = Case.random(8, [3, 0, 2, 4], bio(1), scale)
+    allowed = case.allowed.clone()
+    allowed[:2] = torch.tensor([[False, False, True], [True, True, True]])
+    case = case._replace(allowed=allowed)
+    closed = case.potentials.emissions.masked_fill(~allowed, -torch.inf)
+    for potentials in (case.potentials, case.potentials._replace(emissions=closed)):
+        leaves = potentials.leaves()
+        plain = gradients(likelihood_of(case, leaves, how, partial=True), leaves, row_weights(case))
+        found = penalised(likelihood_of(case, leaves, how, partial=True), leaves, row_weights(case))
+        assert all(x.isfinite().all() for x in found)
+        # Where no path is allowed, a gradient has no meaning.
+        close(found[0][3:], plain[0][3:], rtol=0, atol=1e-9)
+
+
+def test_a_gradient_that_is_differentiated_keeps_the_dtype_of_its_input() -> None:
+    leaves = random_potentials(0, 4, 3).each(Tensor.float).leaves()
     likelihood = log_likelihood(*leaves, arranged([4], "consecutive").sequences, torch.zeros(4, dtype=torch.int64))
-    (grad,) = torch.autograd.grad(likelihood.square().sum(), leaves.emissions, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    found = penalised(likelihood, leaves, torch.ones(1, dtype=torch.float64))
+    assert {x.dtype for x in found} == {torch.float32} and all(x.any() for x in found[4:])
 
 
 @layouts
@@ -282,3 +375,5 @@ def test_a_batch_without_tokens_has_no_loss_and_no_gradient(lengths: List[int], 
         likelihood = likelihood_of(case, leaves, how, partial)
         assert likelihood.tolist() == [0.0] * len(lengths)
         assert not any(grad.any() for grad in gradients(likelihood, leaves, row_weights(case)))
+        again = likelihood_of(case, leaves, how, partial)
+        assert not any(grad.any() for grad in penalised(again, leaves, row_weights(case)))
