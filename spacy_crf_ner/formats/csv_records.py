@@ -14,7 +14,7 @@ from spacy_crf_ner.formats.annotation_keys import are_tags
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
-from spacy_crf_ner.formats.schemes import SCHEMES
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
@@ -68,14 +68,15 @@ def read_csv(
     RAISES (FormatError): The header names no such columns, a row has other columns, or a tag breaks the scheme.
     RAISES (ValueError): A setting is wrong.
     """
-    check_choice("scheme", scheme, list(SCHEMES))
+    check_choice("scheme", scheme, list(ALL_SCHEMES))
     check_spelling(spelling, type)
     check_bool("repair", repair)
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the setting delimiter is {delimiter!r}; give one character, such as ;")
     rows = _rows(source, delimiter, token_column, tag_column, sentence_column)
-    spelled = respelled(rows, source, spelling=spelling, type=type)
-    for sentence in sentences(spelled, SCHEMES[scheme], source, make, repair=repair):
+    if scheme in SCHEMES:
+        rows = respelled(rows, source, spelling=spelling, type=type)
+    for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
 

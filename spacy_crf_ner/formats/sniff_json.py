@@ -17,7 +17,7 @@ from spacy_crf_ner.formats.annotation_keys import (
     shape,
 )
 from spacy_crf_ner.formats.guess import Guess
-from spacy_crf_ner.formats.tag_guess import guess_tags
+from spacy_crf_ner.formats.sniff_tags import guess_tags
 from spacy_crf_ner.messages import quote
 
 MAX_RECORDS = 200
@@ -57,8 +57,9 @@ def guess_json(text: str) -> Optional[Guess]:
         return None if verdicts else _without_annotation(records)
     number, first = next((number, verdict) for number, verdict in verdicts if verdict.formats == formats)
     settings = dict(first.settings or {})
-    if tags := [verdict.tags for _, verdict in verdicts if verdict.tags]:
-        settings.update(guess_tags(tags) or {})
+    tags = guess_tags([verdict.tags for _, verdict in verdicts if verdict.tags])
+    if tags is not None:
+        settings.update(tags.settings())
     return Guess(formats[0], settings, f"{first.why} in the {_nth(number)} record")
 
 
@@ -148,8 +149,11 @@ def _of_tokens(record: Dict[str, Any]) -> Optional[_Verdict]:
         return None
     for key in TAG_KEYS:
         tags = record.get(key)
-        if isinstance(tags, list) and len(tags) == len(tokens) and (are_tags(tags) or are_numbers(tags)):
-            named = tags if are_tags(tags) else ()
+        if not isinstance(tags, list) or len(tags) != len(tokens):
+            continue
+        # Labels without a letter can be told by this key alone: parts of speech are words, too.
+        if are_tags(tags) or are_numbers(tags) or (key == "ner_tags" and are_words(tags)):
+            named = tags if are_words(tags) else ()
             return _Verdict(["huggingface"], f"{token_key} and {key}", tags=named)
     return None
 

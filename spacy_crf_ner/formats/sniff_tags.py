@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from typing import FrozenSet, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, NamedTuple, Optional, Sequence, Tuple
 
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES, Scheme
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
@@ -34,6 +34,11 @@ class Tags(NamedTuple):
     @property
     def n_entities(self) -> int:
         return len(self.entities)
+
+    def settings(self) -> Dict[str, str]:
+        """The settings of a reader, but for those that it has by itself."""
+        settings = {} if self.scheme == "bio" else {"scheme": self.scheme}
+        return settings if self.spelling is None else {**settings, "spelling": self.spelling}
 
     def told(self) -> str:
         """How many entities there are, and of which labels."""
@@ -93,15 +98,14 @@ def _bare(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Ta
     labels = {value for value in values if value and value.upper() != OUTSIDE}
     if not labels or n_outside < _BARE_SHARE * values.total() or len(labels) > 1 + values.total() // 2:
         return None
-    if not all(map(_BARE_LABEL.fullmatch, labels)) or any(
-        len(label) < 2 or _has_letter(label) for label in labels
-    ):
+    if not all(map(_BARE_LABEL.fullmatch, labels)) or any(len(label) < 2 or has_letter(label) for label in labels):
         return None
     entities = _entities(ALL_SCHEMES["bare"], cells)
     return Tags("bare", None, entities, frozenset(labels), "labels without B- and I-")
 
 
-def _has_letter(label: str) -> bool:
+def has_letter(label: str) -> bool:
+    """Whether a label is a tag with a letter, in any spelling."""
     return any(_is_tag(spelling.standard(label)) for spelling in SPELLINGS.values())
 
 

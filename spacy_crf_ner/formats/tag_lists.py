@@ -4,10 +4,11 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.records import Record, shown
-from spacy_crf_ner.formats.rows import Row, respelled, sentences
-from spacy_crf_ner.formats.schemes import SCHEMES
+from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
-from spacy_crf_ner.formats.spelling import check_spelling
+from spacy_crf_ner.formats.sniff_tags import has_letter
+from spacy_crf_ner.formats.spelling import LETTERS, check_spelling
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
 
@@ -18,8 +19,8 @@ Names = Union[str, Sequence[str], None]
 class TagReader:
     """Reads the tags of one file's records.
 
-    scheme (Optional[str]): The tagging scheme, one of `schemes.SCHEMES`. None: the one that has the letters of the
-        names, where those are given; else "bio".
+    scheme (Optional[str]): The tagging scheme, one of `schemes.ALL_SCHEMES`. None: the one that has the letters
+        of the names, where those are given; else "bio".
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters without one.
     repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
@@ -31,14 +32,14 @@ class TagReader:
         self, *, scheme: Optional[str], spelling: str, type: Optional[str], repair: bool, names: Names
     ) -> None:
         if scheme is not None:
-            check_choice("scheme", scheme, list(SCHEMES))
+            check_choice("scheme", scheme, list(ALL_SCHEMES))
         check_spelling(spelling, type)
         check_bool("repair", repair)
         self._spelling = spelling
         self._type = type
         self._repair = repair
         self.names = check_names(names)
-        self._scheme = SCHEMES[scheme or scheme_of(self.names)]
+        self._scheme = ALL_SCHEMES[scheme or scheme_of(self.names)]
 
     def spans(self, record: Record, tokens: Sequence[str], tags: Any, key: str, make: DocMaker) -> List[Span]:
         """Read the entities of a record.
@@ -55,9 +56,10 @@ class TagReader:
         if len(named) != len(tokens):
             what = f'"{key}" holds {len(named)} tags for {len(tokens)} tokens'
             raise record.error(what, "write one tag for each token")
-        rows = (Row(token, tag, record.line) for token, tag in zip(tokens, named))
-        spelled = respelled(rows, record.source, spelling=self._spelling, type=self._type)
-        found = sentences(spelled, self._scheme, record.source, make, repair=self._repair)
+        rows: Rows = (Row(token, tag, record.line) for token, tag in zip(tokens, named))
+        if self._scheme.name in SCHEMES:
+            rows = respelled(rows, record.source, spelling=self._spelling, type=self._type)
+        found = sentences(rows, self._scheme, record.source, make, repair=self._repair)
         return [span for sentence in found for span in sentence.spans]
 
     def _name(self, record: Record, tag: Any, key: str) -> str:
@@ -89,10 +91,14 @@ def check_names(names: Names) -> Tuple[str, ...]:
 
 
 def scheme_of(names: Sequence[str]) -> str:
-    """The first scheme that has the letters of some names; "bio" where there is none or no name.
+    """The first scheme that has the letters of some names; "bio" where there is none or no name. Names without any
+    letter are labels of their own (Few-NERD).
 
     Which of the schemes with the same letters it is, only the order of the tags in a text can tell.
     """
+    labels = [name for name in names if name != OUTSIDE]
+    if labels and not any(has_letter(label) or label.upper() in LETTERS for label in labels):
+        return "bare"
     letters = {name.partition("-")[0] for name in names} - {OUTSIDE}
     return next((scheme.name for scheme in SCHEMES.values() if letters <= {*scheme.prefixes}), "bio")
 
