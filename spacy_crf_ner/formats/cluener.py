@@ -13,7 +13,7 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.docs import RELATIONS, DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import UTF_16, Offsets
-from spacy_crf_ner.formats.records import Record, annotation_of, shown, to_line, unannotated
+from spacy_crf_ner.formats.records import Record, annotation_of, refuse_unread, shown, to_line, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote, short
@@ -37,6 +37,8 @@ def read_cluener(source: Source, make: DocMaker) -> Iterator[Doc]:
         record = Record(value, line, source)
         text = record.take(value, "text", str, "the record")
         meta = record.meta(_KEYS)
+        if "label" not in value:
+            refuse_unread(record, _KEYS, text=text, tokens=None, mend='call it "label"')
         spans = list(_spans(record, text)) if "label" in value else []
         doc = make.from_text(text, spans, source, line, meta=meta)
         yield doc if "label" in value else unannotated(doc, make)

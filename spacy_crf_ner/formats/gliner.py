@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.json_values import values
-from spacy_crf_ner.formats.records import Record, shown, unannotated
+from spacy_crf_ner.formats.records import Record, refuse_unread, shown, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.tag_lists import tokens_of
 from spacy_crf_ner.labels import Span
@@ -36,6 +36,8 @@ def read_gliner(source: Source, make: DocMaker) -> Iterator[Doc]:
         record = Record(value, line, source)
         tokens = tokens_of(record, _TEXT)
         entities = value.get(_ENTITIES)
+        if entities is None:
+            refuse_unread(record, _KEYS, text=None, tokens=tokens, mend=f'call it "{_ENTITIES}"')
         listed = [] if entities is None else record.check(entities, list, f'"{_ENTITIES}"')
         spans = [_span(record, entity, len(tokens)) for entity in listed]
         doc = make.from_tokens(tokens, spans, source, line, meta=record.meta(_KEYS))

@@ -7,6 +7,7 @@ from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, S
 import srsly
 from spacy.tokens import Doc
 
+from spacy_crf_ner.formats.annotation_keys import looks_annotated
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, Relation, unwritable
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
@@ -95,6 +96,30 @@ class Record(NamedTuple):
                 what = f"the value of {quote(key)} cannot be kept ({error})"
                 raise self.error(what, "write it as a string, or delete it") from None
         return meta
+
+
+def refuse_unread(record: Record, known: Collection[str], *, text: Optional[str], tokens: Any, mend: str) -> None:
+    """Refuse a record without annotation that has some under a key which is not read: a typing error mostly.
+
+    record (Record): The record.
+    known (Collection[str]): The keys that mean something else.
+    text (Optional[str]): The record's text.
+    tokens (Any): Its tokens, if it has any.
+    mend (str): What the user can do about it; "{key}" stands for the key.
+    RAISES (FormatError): It has such a key.
+    """
+    for key, value in record.value.items():
+        if key not in known and (looks_annotated(key, value, text, tokens) or _are_mentions(value)):
+            what = f"{quote(key)} looks like annotation, and is no key that is known"
+            raise record.error(what, mend.replace("{key}", key))
+
+
+def _are_mentions(value: Any) -> bool:
+    """Whether a value has the shape of CLUENER's labels: {label: {mention: [[start, end]]}}."""
+    return isinstance(value, dict) and any(
+        isinstance(mentions, dict) and any(isinstance(places, list) and places for places in mentions.values())
+        for mentions in value.values()
+    )
 
 
 def unannotated(doc: Doc, make: DocMaker) -> Doc:

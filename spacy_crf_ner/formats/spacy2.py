@@ -13,7 +13,7 @@ from spacy_crf_ner.formats.entity_lists import read_list
 from spacy_crf_ner.formats.items import Placing
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import CHARACTERS
-from spacy_crf_ner.formats.records import Record, rest_missing, shown, unannotated
+from spacy_crf_ner.formats.records import Record, refuse_unread, rest_missing, shown, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.messages import quote
 
@@ -54,6 +54,7 @@ def _doc(record: Record, pair: Any, placing: Placing, make: DocMaker) -> Doc:
     record = record._replace(value=annotation)
     meta = record.meta(("entities",))
     if annotation.get("entities") is None:
+        refuse_unread(record, ("entities",), text=text, tokens=None, mend='call it "entities"')
         return unannotated(make.from_text(text, [], record.source, record.line, meta=meta), make)
     listed = read_list(record, annotation["entities"], "entities", text, make.counts.notes)
     placed = placing.spans(record, placing.offsets(record, text, listed.items), listed.items)

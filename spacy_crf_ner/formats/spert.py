@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.json_values import values
-from spacy_crf_ner.formats.records import Link, Record, unannotated
+from spacy_crf_ner.formats.records import Link, Record, refuse_unread, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote
@@ -34,6 +34,8 @@ def read_spert(source: Source, make: DocMaker) -> Iterator[Doc]:
     for value, line in values(source):
         record = Record(value, line, source)
         tokens = _tokens(record)
+        if "entities" not in value:
+            refuse_unread(record, _KEYS, text=None, tokens=tokens, mend='call it "entities"')
         entities = record.check(value.get("entities", []), list, '"entities"')
         relations = record.check(value.get("relations", []), list, '"relations"')
         spans = [_span(record, entity) for entity in entities]

@@ -20,7 +20,7 @@ from spacy_crf_ner.formats.entity_lists import Listed, read_list
 from spacy_crf_ner.formats.items import Placing
 from spacy_crf_ner.formats.label_studio import annotation_of_task
 from spacy_crf_ner.formats.offsets import Offsets
-from spacy_crf_ner.formats.records import Annotation, Link, Record, rest_missing, shown, unannotated
+from spacy_crf_ner.formats.records import Annotation, Link, Record, refuse_unread, rest_missing, shown, unannotated
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote, short
@@ -146,13 +146,14 @@ class TextRecords:
             read = _Read(None, (key,))
         else:
             read = self._read_key(record, text, key)
+        if not read.found:
+            mend = "name the key of the entities with --set label_key={key}"
+            known = (*read.keys, *TOKEN_KEYS, "data")
+            refuse_unread(record, known, text=text, tokens=_tokens(value), mend=mend)
         for other, part in value.items():
             if other in (*read.keys, *TOKEN_KEYS, "data"):
                 continue
             if looks_annotated(other, part, text, _tokens(value)):
-                if not read.found:
-                    mend = f"name the key of the entities with --set label_key={other}"
-                    raise record.error(f"{quote(other)} looks like annotation, and is no key that is known", mend)
                 self._notes[f"records with {quote(other)}, which looks like annotation and is not read"] += 1
         return read
 

@@ -1,14 +1,13 @@
 """Records of tokens and their tags, as data sets of the Hugging Face Hub have them -> docs."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS, are_numbers, are_tags, looks_annotated
+from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS, are_numbers, are_tags
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.records import Record, unannotated
+from spacy_crf_ner.formats.records import Record, refuse_unread, unannotated
 from spacy_crf_ner.formats.tag_lists import TagReader, tokens_of
-from spacy_crf_ner.messages import quote
 
 
 class TokenRecords:
@@ -62,7 +61,8 @@ class TokenRecords:
         known = [key for key in TAG_KEYS if value.get(key) is not None]
         if found or not known:
             if not found:
-                _refuse_unread(record, value, tokens)
+                mend = "name the key of the tags with --set label_key={key}"
+                refuse_unread(record, TOKEN_KEYS, text=None, tokens=tokens, mend=mend)
             return found
         return (known[0],)
 
@@ -71,10 +71,3 @@ def _are_tags_of(tags: Any, tokens: List[str]) -> bool:
     if not isinstance(tags, list) or len(tags) != len(tokens):
         return False
     return not tags or are_tags(tags) or are_numbers(tags)
-
-
-def _refuse_unread(record: Record, value: Dict[str, Any], tokens: List[str]) -> None:
-    for key, part in value.items():
-        if key not in TOKEN_KEYS and looks_annotated(key, part, None, tokens):
-            mend = f"name the key of the tags with --set label_key={key}"
-            raise record.error(f"{quote(key)} looks like annotation, and is no key that is known", mend)

@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 Names = List[List[Tuple[str, str]]]
 
@@ -22,14 +23,14 @@ class Sample(NamedTuple):
     content (str): What stands in it.
     count (Callable[[str], Optional[int]]): How many entities a damaged copy has at least, counted without the
         reader; None where it cannot be read at all.
-    settings (Dict[str, Any]): Settings with which it is read where the format is given.
-    found (Dict[str, Any]): Settings that a look at it tells.
+    settings (Mapping[str, Any]): Settings with which it is read where the format is given.
+    found (Mapping[str, Any]): Settings that a look at it tells.
     """
 
     content: str
     count: Callable[[str], Optional[int]]
-    settings: Dict[str, Any] = {}
-    found: Dict[str, Any] = {}
+    settings: Mapping[str, Any] = MappingProxyType({})
+    found: Mapping[str, Any] = MappingProxyType({})
 
 
 def tagged(letters: str, line: str = "{token}\t{tag}\n") -> str:
@@ -76,7 +77,8 @@ def n_begun(content: str) -> int:
 
 
 def of_json(count: Callable[[Any], int]) -> Callable[[str], Optional[int]]:
-    """Counts in each of the values of a file; None where it is no JSON."""
+    """Counts in each of the values of a file; None where it is no JSON. What has other keys counts as one: what
+    it lost must be said."""
 
     def counted(content: str) -> Optional[int]:
         at, total = 0, 0
@@ -84,9 +86,12 @@ def of_json(count: Callable[[Any], int]) -> Callable[[str], Optional[int]]:
         while at < len(content):
             try:
                 value, at = json.JSONDecoder().raw_decode(content, at + len(re.match(r"\s*", content[at:])[0]))  # type: ignore[index]
-                total += count(value)
-            except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            except ValueError:
                 return None
+            try:
+                total += count(value)
+            except (TypeError, KeyError, AttributeError, IndexError):
+                total += 1
         return total
 
     return counted
@@ -164,7 +169,7 @@ SAMPLES: Dict[str, Sample] = {
     ),
     "inline": Sample(
         "\n".join(line.replace("\n", " ") for line in tagged("BIIB", "{token}/{tag}\n").split("\n\n")),
-        n_matches(r"(?<!\S)\S+/B-\S+"),
+        n_matches(r"(?<!\S)\S+/B-[^\s/]+(?!\S)"),
         {},
         {"scheme": "bio"},
     ),

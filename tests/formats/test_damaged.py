@@ -1,4 +1,4 @@
-"""Damaged files of every format: each ends in one clear line, or in all that is still there. Nothing stays behind."""
+"""Damaged files of every format: each ends in one clear line, or in all that is still there. Nothing is left."""
 
 import random
 from pathlib import Path
