@@ -238,7 +238,9 @@ def test_saved_bytes_that_name_code_are_refused_or_read_without_it(
     def with_code(saved: Saved) -> Saved:
         settings = json.loads(saved["config"])
         settings.update(
-            auto_map={"AutoModel": f"{folder}--own.OwnModel"}, attn_implementation="someone/kernel:attend"
+            auto_map={"AutoModel": f"{folder}--own.OwnModel"},
+            attn_implementation="someone/kernel:attend",
+            _attn_implementation_internal="someone/kernel:attend",
         )
         return {**saved, "config": json.dumps(settings)}
 
@@ -311,7 +313,7 @@ def test_a_kernel_from_the_hub_is_not_fetched(pipelines: Path, encoder: Path, tm
         spacy.load(with_config(pipelines / "full", tmp_path / "a", attention="someone/kernel:attend"))
     folder = shutil.copytree(encoder, tmp_path / "own")
     settings = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    settings["attn_implementation"] = "someone/kernel:attend"
+    settings["_attn_implementation_internal"] = "someone/kernel:attend"
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf8")
     with pytest.raises(ValueError, match=f"encoder '.*own': attention = {message}"):
         source(folder).load_config()
