@@ -255,7 +255,7 @@ def test_other_bytes_are_refused_and_change_nothing(gazetteer: Gazetteer, data: 
     path = tmp_path / "gazetteer"
     path.write_bytes(data)
     with pytest.raises(
-        ValueError, match="no gazetteer that can be loaded here|the saved gazetteer is damaged"
+        ValueError, match=r"no gazetteer that can be loaded here|the saved gazetteer is damaged"
     ) as error:
         gazetteer.from_disk(path)
     assert str(error.value).startswith(str(path))

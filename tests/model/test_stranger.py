@@ -16,7 +16,7 @@ from thinc.api import Config
 from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary
 from spacy_crf_ner.model.encoder_state import TOKENIZER_FILES
 from tests.tiny_encoder import encoder_pipeline, save_encoder, shim_of, source, token_vectors
-from tests.util import TEXTS
+from tests.util import TEXTS, get_pipe
 
 LORA = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 2}
 ADAPTER: Dict[str, Any] = {"lora": LORA, "save_mode": "adapter"}
@@ -412,7 +412,7 @@ def test_a_damaged_encoder_is_one_clear_error(
     config = Config().from_disk(path / "config.cfg")
     nlp = spacy.util.load_model_from_config(config)
     with pytest.raises(ValueError, match=said):
-        nlp.get_pipe("transformer").model.from_bytes((path / "transformer" / "model").read_bytes())
+        get_pipe(nlp, "transformer").model.from_bytes((path / "transformer" / "model").read_bytes())
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000, -1])
