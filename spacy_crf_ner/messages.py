@@ -6,6 +6,7 @@ from typing import Iterable, Sequence, Union
 
 MAX_QUOTED = 20
 """How many characters of a text a message quotes."""
+_MAX_VALUE = 200
 _MAX_PATH = 500
 _MAX_MESSAGE = 4000
 _MAX_LISTED = 10
@@ -24,7 +25,8 @@ def quote(value: object) -> str:
     """
     if isinstance(value, str):
         return repr(value if len(value) <= MAX_QUOTED else f"{value[:MAX_QUOTED]}…")
-    return escape(_repr.repr(value))
+    shown = escape(_repr.repr(value))
+    return shown if len(shown) <= _MAX_VALUE else f"{shown[:_MAX_VALUE]}…"
 
 
 def short(text: str) -> str:

@@ -79,9 +79,9 @@ def explained(what: str = "") -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """What an error of another library says, in brief."""
     said = one_line(error)
-    return (
-        f"{type(error).__name__}: {said[:200]}{'…' if len(said) > 200 else ''}" if said else type(error).__name__
-    )
+    # Its end as well: sizes stand there, behind the name of a model that may be long.
+    brief = said if len(said) <= 300 else f"{said[:150]}…{said[-150:]}"
+    return f"{type(error).__name__}: {brief}" if said else type(error).__name__
 
 
 def mismatches(expected: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> List[str]:

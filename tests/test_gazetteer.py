@@ -254,7 +254,9 @@ NOT_SAVED = [{"attr": "ORTH"}, {"entries": []}, {"attr": "ORTH", "entries": [1]}
 def test_other_bytes_are_refused_and_change_nothing(gazetteer: Gazetteer, data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "gazetteer"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="no gazetteer that can be loaded here") as error:
+    with pytest.raises(
+        ValueError, match=r"no gazetteer that can be loaded here|the saved gazetteer is damaged"
+    ) as error:
         gazetteer.from_disk(path)
     assert str(error.value).startswith(str(path))
     assert gazetteer(ZH.make_doc(TEXT)) == MATCHES

@@ -75,7 +75,7 @@ def _connect(stdin: str, stdout: str, errors: Path) -> None:
     streams: Any = sys
     streams.stdin = None if stdin == CLOSED else open(0, encoding="utf8", closefd=False)  # noqa: SIM115 - the child ends with them
     streams.stdout = None if stdout == CLOSED else open(1, "w", encoding="utf8", closefd=False)  # noqa: SIM115 - the child ends with them
-    streams.stderr = open(2, "w", encoding="utf8", closefd=False)  # noqa: SIM115 - the child ends with them
+    streams.stderr = open(2, "w", 1, encoding="utf8", closefd=False)  # noqa: SIM115 - the child ends with them
 
 
 @pytest.fixture

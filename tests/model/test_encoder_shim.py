@@ -329,7 +329,7 @@ def test_a_saved_tokenizer_cannot_write_elsewhere(encoder: Path, tmp_path: Path)
     shim = shim_of(encoder_pipeline(encoder))
     saved = srsly.msgpack_loads(shim.to_bytes())
     saved["tokenizer"]["../escaped"] = b"x"
-    with pytest.raises(ValueError, match=r"'\.\./escaped', which is no plain file name"):
+    with pytest.raises(ValueError, match=r"has a file '\.\./escaped', but only 'tokenizer\.json'"):
         shim.from_bytes(srsly.msgpack_dumps(saved))
 
 

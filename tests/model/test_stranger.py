@@ -16,7 +16,7 @@ from thinc.api import Config
 from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary
 from spacy_crf_ner.model.encoder_state import TOKENIZER_FILES
 from tests.tiny_encoder import encoder_pipeline, save_encoder, shim_of, source, token_vectors
-from tests.util import TEXTS
+from tests.util import TEXTS, get_pipe
 
 LORA = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 2}
 ADAPTER: Dict[str, Any] = {"lora": LORA, "save_mode": "adapter"}
@@ -238,7 +238,9 @@ def test_saved_bytes_that_name_code_are_refused_or_read_without_it(
     def with_code(saved: Saved) -> Saved:
         settings = json.loads(saved["config"])
         settings.update(
-            auto_map={"AutoModel": f"{folder}--own.OwnModel"}, attn_implementation="someone/kernel:attend"
+            auto_map={"AutoModel": f"{folder}--own.OwnModel"},
+            attn_implementation="someone/kernel:attend",
+            _attn_implementation_internal="someone/kernel:attend",
         )
         return {**saved, "config": json.dumps(settings)}
 
@@ -311,7 +313,7 @@ def test_a_kernel_from_the_hub_is_not_fetched(pipelines: Path, encoder: Path, tm
         spacy.load(with_config(pipelines / "full", tmp_path / "a", attention="someone/kernel:attend"))
     folder = shutil.copytree(encoder, tmp_path / "own")
     settings = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    settings["attn_implementation"] = "someone/kernel:attend"
+    settings["_attn_implementation_internal"] = "someone/kernel:attend"
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf8")
     with pytest.raises(ValueError, match=f"encoder '.*own': attention = {message}"):
         source(folder).load_config()
@@ -410,7 +412,7 @@ def test_a_damaged_encoder_is_one_clear_error(
     config = Config().from_disk(path / "config.cfg")
     nlp = spacy.util.load_model_from_config(config)
     with pytest.raises(ValueError, match=said):
-        nlp.get_pipe("transformer").model.from_bytes((path / "transformer" / "model").read_bytes())
+        get_pipe(nlp, "transformer").model.from_bytes((path / "transformer" / "model").read_bytes())
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000, -1])
