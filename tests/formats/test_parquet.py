@@ -24,7 +24,8 @@ def write(path: Path, rows: List[Dict[str, Any]], features: Any = None, group: O
     from pyarrow import Table
     from pyarrow.parquet import write_table
 
-    table = Table.from_pylist(rows)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    table = Table.from_pylist([dict.fromkeys(keys) | row for row in rows])
     if features is not None:
         said = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": said, "other": "x"})
@@ -99,7 +100,14 @@ def test_compressed_once_more_and_standard_input(tmp_path: Path, monkeypatch: py
         assert read(Path("-")).ents == ENTS
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:40], lambda data: data[:9] + b"\xff" * 60 + data[69:]])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:40],
+        lambda data: data[:9] + b"\xff" * 60 + data[69:],
+    ],
+)
 def test_damage_is_told(tmp_path: Path, damage: Any) -> None:
     path = write(tmp_path / "a.parquet", rows())
     path.write_bytes(damage(path.read_bytes()))
