@@ -87,6 +87,14 @@ def test_texts_and_spans(tmp_path: Path) -> None:
     assert not found.docs[3].has_annotation("ENT_IOB")
 
 
+def test_tokens_that_are_named_win_over_a_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [{"text": "A title", "tokens": ["Ann", "left"], "tags": ["B-PER", "O"]}])
+    with pytest.raises(FormatError, match=r":1: token 0, 'Ann', does not follow in the text"):
+        read(path)
+    found = read(path, token_key="tokens")
+    assert (found.texts, found.ents) == (["Ann left"], [[(0, 3, "PER")]])
+
+
 def test_rows_without_annotation_are_counted(tmp_path: Path) -> None:
     found = read(write(tmp_path / "a.parquet", [{"tokens": ["a"]}, {"tokens": ["b"]}]), format="parquet")
     assert found.counts.notes == {UNANNOTATED: 2}
