@@ -48,7 +48,9 @@ def convert(
     keyed = {"spans_key": spans_key} if spans_key is not None and to != SPACY else {}
     if to != SPACY and keyed.keys() - keywords(get_writer(to, {})).keys():
         what = f"{to} holds no entities that overlap"
-        raise ValueError(f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano or cluener")
+        raise ValueError(
+            f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano, cluener or label_studio"
+        )
     make = DocMaker(make_nlp, spans_key=spans_key, renew_every=RENEW_EVERY)
     docs = read(inputs, make, format=format, settings=settings, encoding=encoding, tell=tell, progress=progress)
     docs = chain([next(docs)], docs)  # an unreadable input is told before anything else

@@ -146,7 +146,7 @@ def _rows(source: Source, delimiter: str, token: Column, tag: Column, sentence: 
             cells = next(reader, None)
         except csv.Error as error:
             what = f"invalid CSV in the row that begins here: {error}"
-            raise source.error(what, 'write a cell with a quotation mark as """"', line) from None
+            raise source.error(what, 'write a cell that is a quotation mark as """"', line) from None
         if cells is None:
             return
         row: Optional[Row] = None
@@ -173,10 +173,13 @@ def _row(source: Source, cells: List[str], columns: _Columns, line: int) -> Row:
     if len(cells) != columns.n:
         what = f"{len(cells)} cells where the header has {columns.n}: {quote(' '.join(cells))}"
         raise source.error(what, "write all cells, one that holds the delimiter in quotation marks", line)
-    token = cells[columns.token]
+    token, tag = cells[columns.token], cells[columns.tag]
+    if "\n" in token or "\n" in tag:
+        what = f"a cell goes on over several lines: {quote(token if chr(10) in token else tag)}"
+        raise source.error(what, 'write a cell that is a quotation mark as """"', line)
     if not token:
-        raise source.error(f"tag {quote(cells[columns.tag])} has no token", "write the token", line)
-    return Row(token, cells[columns.tag], line)
+        raise source.error(f"tag {quote(tag)} has no token", "write the token", line)
+    return Row(token, tag, line)
 
 
 def _columns(source: Source, names: List[str], token: Column, tag: Column, sentence: Column) -> _Columns:

@@ -46,7 +46,8 @@ def read_parquet(
     type: Optional[str] = None,
     repair: bool = False,
 ) -> Iterator[Doc]:
-    """Read Parquet. A row with the column of a text is read as `jsonl` is, and one without as `huggingface` is.
+    """Read Parquet. Where there is the column of a text, and that of the tokens is not named, a row is read as
+    `jsonl` is; else it is read as `huggingface` is.
 
     Row groups are read one after another. What is compressed once more, or comes from standard input, is held in
     memory whole. In errors the number of the row, from 1, takes the place of the line's.
@@ -67,7 +68,7 @@ def read_parquet(
         names = _names_in(file_.schema_arrow.metadata, [label_key] if label_key else list(TAG_KEYS))
     tags = TagReader(scheme=scheme, spelling=spelling, type=type, repair=repair, names=names)
     read: Any = TokenRecords(make, tags, token_key=token_key, label_key=label_key)
-    if text_key in columns:
+    if text_key in columns and token_key is None:
         read = TextRecords(
             make, tags, text_key=text_key, label_key=label_key, offsets=offsets, ends=ends, verify=verify
         )

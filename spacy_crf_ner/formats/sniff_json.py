@@ -60,7 +60,7 @@ def guess_json(text: str) -> Optional[Guess]:
     tags = guess_tags([verdict.tags for _, verdict in verdicts if verdict.tags])
     if tags is not None:
         settings.update(tags.settings())
-    return Guess(formats[0], settings, f"{first.why} in the {_nth(number)} record")
+    return Guess(formats[0], settings, f"{first.why} in {_nth(number)}")
 
 
 def explain_json(text: str) -> Optional[Tuple[str, str]]:
@@ -79,7 +79,7 @@ def explain_json(text: str) -> Optional[Tuple[str, str]]:
         kinds: Dict[str, Tuple[int, str]] = {}
         for number, verdict in verdicts:
             kinds.setdefault(" or ".join(verdict.formats), (number, verdict.why))
-        told = [f"{kind} ({why} in the {_nth(number)} record)" for kind, (number, why) in kinds.items()]
+        told = [f"{kind} ({why} in {_nth(number)})" for kind, (number, why) in kinds.items()]
         return f"the records are of different formats: {', '.join(told)}", "give a file of one format"
     record = records[0]
     if not isinstance(record, dict):
@@ -90,7 +90,7 @@ def explain_json(text: str) -> Optional[Tuple[str, str]]:
 
 
 def _nth(number: int) -> str:
-    return "first" if number == 0 else f"{number + 1}."
+    return "the first record" if number == 0 else f"record {number + 1}"
 
 
 def _records(start: str) -> Iterator[Any]:
@@ -206,10 +206,10 @@ def _without_annotation(records: Sequence[Any]) -> Optional[Guess]:
     for keys in (("text",), ("data", "label")):
         for number, record in enumerate(records):
             if isinstance(record, dict) and all(key in record for key in keys):
-                return Guess("jsonl", {}, f"{' and '.join(keys)} in the {_nth(number)} record")
+                return Guess("jsonl", {}, f"{' and '.join(keys)} in {_nth(number)}")
     for number, record in enumerate(records):
         if isinstance(record, dict) and "tokens" in record and "entities" in record:
-            return Guess("spert", {}, f"tokens and entities in the {_nth(number)} record")
+            return Guess("spert", {}, f"tokens and entities in {_nth(number)}")
     return None
 
 

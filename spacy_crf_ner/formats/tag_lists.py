@@ -8,7 +8,7 @@ from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import has_letter
-from spacy_crf_ner.formats.spelling import LETTERS, check_spelling
+from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, check_spelling
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
 
@@ -39,7 +39,7 @@ class TagReader:
         self._type = type
         self._repair = repair
         self.names = check_names(names)
-        self._scheme = ALL_SCHEMES[scheme or scheme_of(self.names)]
+        self._scheme = ALL_SCHEMES[scheme or scheme_of([SPELLINGS[spelling].standard(name) for name in self.names])]
 
     def spans(self, record: Record, tokens: Sequence[str], tags: Any, key: str, make: DocMaker) -> List[Span]:
         """Read the entities of a record.
@@ -135,7 +135,9 @@ def places_of(record: Record, text: str, tokens: Sequence[Any]) -> List[Tuple[in
             # Only white space stands between two tokens of a text.
             if not word or start < 0 or text[end:start].strip():
                 what = f"token {i}, {quote(word)}, does not follow in the text, where there is {quote(text[end:])}"
-                raise record.error(what, "correct the one or the other, or delete the text")
+                raise record.error(
+                    what, "correct the one or the other, or read the tokens only (--format huggingface)"
+                )
             end = start + len(word)
         places.append((start, end))
     return places

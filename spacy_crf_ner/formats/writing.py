@@ -20,7 +20,7 @@ SPACY = "spacy"
 SUFFIX = ".spacy"
 STDOUT = STDIN
 _COMPRESSED = (".gz", ".xz")
-_TEXT = (".bio", ".bioes", ".bmes", ".conll", ".conllu", ".json", ".jsonl", ".tsv", ".txt")
+_TEXT = (".bio", ".bioes", ".bmes", ".conll", ".conllu", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt")
 N_DOCS_PER_FILE = 5000
 MAX_FILES = 100_000
 """`spacy.Corpus.v1` sorts a directory by name, which is in order while the numbers have five digits."""

@@ -30,7 +30,7 @@ RECORDS = st.lists(st.dictionaries(st.text(CHARACTERS, max_size=4), JSON, max_si
 
 def read(path: Path, content: "str | bytes", **limits: Any) -> List[Tuple[Any, int]]:
     path.write_bytes(content.encode("utf8") if isinstance(content, str) else content)
-    return [tuple(value) for value in values(Source(path), **limits)]  # type: ignore[misc]
+    return [tuple(value) for value in values(Source(path), **limits)]
 
 
 def refused(path: Path, content: "str | bytes", **limits: int) -> FormatError:

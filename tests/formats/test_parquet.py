@@ -24,7 +24,8 @@ def write(path: Path, rows: List[Dict[str, Any]], features: Any = None, group: O
     from pyarrow import Table
     from pyarrow.parquet import write_table
 
-    table = Table.from_pylist(rows)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    table = Table.from_pylist([dict.fromkeys(keys) | row for row in rows])
     if features is not None:
         said = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": said, "other": "x"})
@@ -86,6 +87,14 @@ def test_texts_and_spans(tmp_path: Path) -> None:
     assert not found.docs[3].has_annotation("ENT_IOB")
 
 
+def test_tokens_that_are_named_win_over_a_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [{"text": "A title", "tokens": ["Ann", "left"], "tags": ["B-PER", "O"]}])
+    with pytest.raises(FormatError, match=r":1: token 0, 'Ann', does not follow in the text"):
+        read(path)
+    found = read(path, token_key="tokens")
+    assert (found.texts, found.ents) == (["Ann left"], [[(0, 3, "PER")]])
+
+
 def test_rows_without_annotation_are_counted(tmp_path: Path) -> None:
     found = read(write(tmp_path / "a.parquet", [{"tokens": ["a"]}, {"tokens": ["b"]}]), format="parquet")
     assert found.counts.notes == {UNANNOTATED: 2}
@@ -99,7 +108,14 @@ def test_compressed_once_more_and_standard_input(tmp_path: Path, monkeypatch: py
         assert read(Path("-")).ents == ENTS
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:40], lambda data: data[:9] + b"\xff" * 60 + data[69:]])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:40],
+        lambda data: data[:9] + b"\xff" * 60 + data[69:],
+    ],
+)
 def test_damage_is_told(tmp_path: Path, damage: Any) -> None:
     path = write(tmp_path / "a.parquet", rows())
     path.write_bytes(damage(path.read_bytes()))

@@ -57,7 +57,7 @@ def test_first_record_may_say_nothing(tmp_path: Path) -> None:
         guess = guess_json(content)
         assert guess is not None
         assert (guess.format, guess.settings) == (format, settings)
-        assert guess.why.endswith("in the 3. record" if before else "in the first record")
+        assert guess.why.endswith("in record 3" if before else "in the first record")
 
 
 def test_scheme_is_that_of_all_records(tmp_path: Path) -> None:

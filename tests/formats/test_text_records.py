@@ -13,8 +13,8 @@ from tests.formats.reading import found_in
 TEXT = "王明去上海"
 PER, LOC = (0, 2, "PER"), (3, 5, "LOC")
 TAGS = ["B-PER", "I-PER", "O", "B-LOC", "I-LOC"]
-LISTS = [[0, 2, "PER"], [3, 5, "LOC"]]
-CMEEE = [
+LISTS: List[Any] = [[0, 2, "PER"], [3, 5, "LOC"]]
+CMEEE: List[Dict[str, Any]] = [
     {"start_idx": 0, "end_idx": 1, "type": "PER", "entity": "王明"},
     {"start_idx": 3, "end_idx": 4, "type": "LOC", "entity": "上海"},
 ]
@@ -135,7 +135,7 @@ def test_tokens_stand_in_the_text_with_its_spacing(path: Path) -> None:
 
 @pytest.mark.parametrize("record", [keyed("entities", CCKS), keyed("entities", [{**CCKS[0], "entity": "天"}])])
 def test_ends_that_nothing_tells_are_asked_for(path: Path, record: Dict[str, Any]) -> None:
-    settings = {"verify": False} if "entity" in record["entities"][0] else {}
+    settings: Dict[str, Any] = {"verify": False} if "entity" in record["entities"][0] else {}
     error = refused("jsonl", path, record, **settings)
     assert error.what == "nothing says whether the ends of entities are inclusive"
     assert "--set ends=inclusive" in error.mend and "--set ends=exclusive" in error.mend
