@@ -17,8 +17,10 @@ from spacy_crf_ner.formats.source import Source
 from tests.cli.util import invoke
 from tests.formats.reading import BLANK, found_in, put
 
-READERS = "biluo, bio, bioes, bios, bmes, cluener, conll, iob1, jsonl, spacy, spert"
-WRITERS = "bio, bioes, bmes, cluener, doccano, jsonl"
+READERS = (
+    "biluo, bio, bioes, bios, bmes, brat, cluener, conll, conll2012, conllu, iob1, jsonl, spacy, spert, webanno"
+)
+WRITERS = "bio, bioes, bmes, brat, cluener, conllu, doccano, jsonl"
 
 run = partial(invoke, "convert")
 
@@ -177,8 +179,14 @@ def test_every_format_is_registered_by_entry_point(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITERS.split(", "))
 def test_every_writer_is_registered_by_entry_point(name: str) -> None:
-    written = get_writer(name, {})(BLANK["zh"].make_doc("中"), Counter())
-    assert written.endswith("\n") and "中" in written
+    write_doc = get_writer(name, {})
+    doc = BLANK["zh"].make_doc("中")
+    doc.set_ents([], default="outside")
+    if hasattr(write_doc, "suffixes"):
+        assert dict(zip(write_doc.suffixes, write_doc(doc, Counter()))) == {".txt": "中", ".ann": ""}
+    else:
+        written = write_doc(doc, Counter())
+        assert written.endswith("\n") and "中" in written
     assert all(parameter.default is not parameter.empty for parameter in keywords(writers.get(name)).values())
 
 
