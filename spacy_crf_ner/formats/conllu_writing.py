@@ -8,9 +8,9 @@ from spacy.tokens import Doc, Token
 from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.conllu import KEY
-from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, unwritable
+from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, unwritable
 from spacy_crf_ner.formats.schemes import SCHEMES
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
 
 BLANK = "docs of white space only, left out"
@@ -23,8 +23,9 @@ _LINE_ENDS = str.maketrans("\r\n", "  ")
 def write_conllu(doc: Doc, notes: "Counter[str]") -> str:
     """Write a doc as one sentence of CoNLL-U.
 
-    A token that is not white space is a word. ``name=B-PER`` in MISC is its tag, O too: a token whose annotation
-    is missing has none, and is read as such. ``# text`` holds the text, and so its white space.
+    A token that is not white space is a word. ``name=B-PER`` in MISC is its tag, O too. A token whose annotation
+    is missing has none, and is read so in a file with the tag O; in a doc without, it is noted. ``# text`` holds
+    the text, and so its white space.
 
     doc (Doc): The doc.
     notes (Counter[str]): Counts what CoNLL-U cannot hold.
@@ -41,9 +42,12 @@ def write_conllu(doc: Doc, notes: "Counter[str]") -> str:
     notes[LINE_ENDS] += text != doc.text
     spans = [_covered(entity, words, notes) for entity in doc.ents]
     tags = SCHEMES["bio"].write(len(words), spans)
+    missing = [word.ent_iob == 0 for word in words]
+    if any(missing) and not any(tag == OUTSIDE and not unknown for tag, unknown in zip(tags, missing)):
+        notes[MISSING_WRITTEN] += sum(missing)
     lines = [f"# text = {text}\n"]
     for i, (word, tag) in enumerate(zip(words, tags)):
-        misc = [] if word.ent_iob == 0 else [f"{KEY}={tag}"]
+        misc = [] if missing[i] else [f"{KEY}={tag}"]
         end = word.idx + len(word)
         if i + 1 < len(words) and words[i + 1].idx == end:
             misc.append("SpaceAfter=No")

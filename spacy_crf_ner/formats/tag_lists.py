@@ -39,7 +39,9 @@ class TagReader:
         self._type = type
         self._repair = repair
         self.names = check_names(names)
-        self._scheme = ALL_SCHEMES[scheme or scheme_of([SPELLINGS[spelling].standard(name) for name in self.names])]
+        self._scheme = ALL_SCHEMES[
+            scheme or scheme_of([SPELLINGS[spelling].standard(name) for name in self.names])
+        ]
 
     def spans(self, record: Record, tokens: Sequence[str], tags: Any, key: str, make: DocMaker) -> List[Span]:
         """Read the entities of a record.

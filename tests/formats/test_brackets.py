@@ -90,7 +90,7 @@ def test_columns_that_could_both_be_the_entities_are_not_guessed(tmp_path: Path)
 )
 def test_brackets_inside_brackets(tmp_path: Path, tags: str, entities: Any, overlapping: int) -> None:
     path = put(tmp_path, "".join(f"{'甲乙丙'[i]}\t{tag}\n" for i, tag in enumerate(tags.split())))
-    settings = {"format": "conll2012", "token_column": 0, "tag_column": 1}
+    settings: Dict[str, Any] = {"format": "conll2012", "token_column": 0, "tag_column": 1}
     if not entities:
         with pytest.raises(FormatError, match=r"a.txt:1: tag '\(\(A\*' of token '甲' has no brackets"):
             found_in(path, **settings)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, List
+from typing import List
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 
 from spacy_crf_ner.formats.conllu_writing import BLANK as BLANK_DOC
 from spacy_crf_ner.formats.conllu_writing import LINE_ENDS, TRIMMED, write_conllu
-from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, Origin
+from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import write
 from tests.formats.reading import BLANK, found_in
@@ -45,35 +45,30 @@ def docs(draw: st.DrawFn) -> Doc:
     return doc
 
 
-def state(doc: Doc) -> Any:
-    """What is said of each character but white space: its entity, "" for none, None where that is not known."""
-    known: List[Any] = [None] * len(doc.text)
-    for token in doc:
-        for i in range(token.idx, token.idx + len(token)):
-            known[i] = None if token.ent_iob == 0 else ""
-    for entity in doc.ents:
-        for i in range(entity.start_char, entity.end_char):
-            known[i] = (entity.start_char, entity.end_char, entity.label_)
-    return [value for value, character in zip(known, doc.text) if not character.isspace()]
+def unknown(doc: Doc) -> List[bool]:
+    """Of each character, whether it is not known if it is in an entity."""
+    return [token.ent_iob == 0 for token in doc for _ in token.text_with_ws]
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=st.lists(docs(), min_size=1, max_size=4))
 def test_round_trip(tmp_path: Path, made: List[Doc]) -> None:
     """The text to the character, the entities, and which tokens have no annotation."""
-    if not any(token.ent_iob for doc in made for token in doc if not token.is_space):
-        return  # as a file without annotation
+    made.append(BLANK["en"].make_doc("O"))
+    made[-1].set_ents([], default="outside")  # without the tag O, what is missing is not told
     path = tmp_path / "a.conllu"
     written = write(made, path, format="conllu")
-    assert not +written.notes
+    assert set(+written.notes) <= {MISSING_WRITTEN}
     found = found_in(path, format="conllu", lang="en")
     assert found.texts == [doc.text for doc in made]
     assert found.ents == [[(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents] for doc in made]
     for doc, other in zip(made, found.docs):
-        if doc.text == "".join(token.text for token in other):  # the tokenizer keeps the text
-            bounds = {token.idx for token in other}
-            if all(token.idx in bounds for token in doc):
-                assert state(other) == state(doc)
+        inner = {i for token in other for i in range(token.idx + 1, token.idx + len(token))}
+        for token in doc:
+            end = token.idx + len(token)
+            # A token of the tokenizer that holds this one and more has the annotation of all.
+            if not token.is_space and not {token.idx, end} & inner:
+                assert set(unknown(other)[token.idx : end]) == {token.ent_iob == 0}
 
 
 def test_what_is_written() -> None:
@@ -107,8 +102,11 @@ def test_what_is_lost_is_noted() -> None:
     doc.set_ents([Span(doc, 0, 2, "X")], default="outside")
     assert write_conllu(doc, notes).startswith("# text = a b \n")
     assert write_conllu(BLANK["en"].make_doc(" \n"), notes) == ""
+    doc = BLANK["en"].make_doc("a b")
+    doc.set_ents([Span(doc, 0, 1, "X")], default="missing")
+    assert write_conllu(doc, notes).count("name=") == 1
     kept = {f"docs whose {key} CoNLL-U cannot hold": 1 for key in (META, RELATIONS)}
-    assert +notes == {**kept, LINE_ENDS: 1, TRIMMED: 1, BLANK_DOC: 1}
+    assert +notes == {**kept, LINE_ENDS: 1, TRIMMED: 1, BLANK_DOC: 1, MISSING_WRITTEN: 1}
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_sample_is_told_and_read(tmp_path: Path, format: str, form: str) -> None
     assert (guess.format, guess.settings) == (format, sample.found)
     assert guess.why
     found = found_in(path, lang="en")
-    expected = [[(text.replace("New York", "New New York") if format == "bmes" else text, label) for text, label in names]
-                for names in NAMES]  # fmt: skip
+    place = "New New York" if format == "bmes" else "New York"
+    expected = [[(text.replace("New York", place), label) for text, label in names] for names in NAMES]
     assert found.names[:3] == expected
     assert len(found.docs) % 3 == 0
 

@@ -18,10 +18,10 @@ from tests.cli.util import invoke
 from tests.formats.reading import BLANK, found_in, put
 
 READERS = (
-    "biluo, bio, bioes, bios, bmes, cluener, conll, csv, gliner, huggingface, iob1, jsonl, parquet, spacy, "
-    "spacy2, spert, uie"
+    "biluo, bio, bioes, bios, bmes, bmewo, brat, cluener, conll, conll2012, conllu, csv, gliner, huggingface, "
+    "inline, iob1, jsonl, parquet, spacy, spacy2, spert, uie, webanno"
 )
-WRITERS = "bio, bioes, bmes, cluener, doccano, huggingface, jsonl, label_studio"
+WRITERS = "bio, bioes, bmes, brat, cluener, conllu, doccano, huggingface, jsonl, label_studio"
 
 run = partial(invoke, "convert")
 
@@ -180,8 +180,14 @@ def test_every_format_is_registered_by_entry_point(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITERS.split(", "))
 def test_every_writer_is_registered_by_entry_point(name: str) -> None:
-    written = get_writer(name, {})(BLANK["zh"].make_doc("中"), Counter())
-    assert written.endswith("\n") and "中" in written
+    write_doc = get_writer(name, {})
+    doc = BLANK["zh"].make_doc("中")
+    doc.set_ents([], default="outside")
+    if hasattr(write_doc, "suffixes"):
+        assert dict(zip(write_doc.suffixes, write_doc(doc, Counter()))) == {".txt": "中", ".ann": ""}
+    else:
+        written = write_doc(doc, Counter())
+        assert written.endswith("\n") and "中" in written
     assert all(parameter.default is not parameter.empty for parameter in keywords(writers.get(name)).values())
 
 
