@@ -73,10 +73,10 @@ def test_outside_wins_in_every_head_whatever_its_seed_its_labels_and_the_vectors
     torch.manual_seed(seed)
     head = TaggerHead(spec)
     head.favour_outside()
-    potentials = head(scale * torch.randn(sum(lengths), spec.width), lengths)
+    emissions, start, transitions, end = head(scale * torch.randn(sum(lengths), spec.width), lengths)
     rows = Sequences.consecutive(torch.tensor(lengths))
-    assert not viterbi(*potentials, rows).any()
-    for length, (paths, scores) in zip(lengths, k_best(*potentials, rows, 2)):
+    assert not viterbi(emissions, start, transitions, end, rows).any()
+    for length, (paths, scores) in zip(lengths, k_best(emissions, start, transitions, end, rows, 2)):
         assert length == 0 or (paths[1].any() and scores[0] > scores[1] + 2.0)
 
 

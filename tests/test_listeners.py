@@ -141,7 +141,8 @@ def test_an_error_handler_gets_the_docs() -> None:
     nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": listener_of("tok2vec", "*")}})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
     failed: List[str] = []
-    nlp.set_error_handler(lambda name, proc, docs, error: failed.extend(doc.text for doc in docs))
+    handler: Any = lambda name, proc, docs, error: failed.extend(doc.text for doc in docs)  # noqa: E731
+    nlp.set_error_handler(handler)
     assert list(nlp.pipe([TEXT])) == [] and failed == [TEXT]
 
 

@@ -254,7 +254,10 @@ class DocMaker:
         self.counts.duplicates += len(places) - len(unique)
         entities = filter_spans(unique)
         self.counts.overlapping += len(unique) - len(entities)
-        doc.set_ents(entities, default="outside")
+        # What is left out of a text is missing, not O.
+        covered = {i for entity in entities for i in range(entity.start, entity.end)}
+        left = {i for span in unique for i in range(span.start, span.end)} - covered
+        doc.set_ents(entities, missing=[doc[i : i + 1] for i in sorted(left)], default="outside")
         if self.spans_key is not None:
             doc.spans[self.spans_key] = unique
         if meta:

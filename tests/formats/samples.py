@@ -21,14 +21,14 @@ class Sample(NamedTuple):
     """A file.
 
     content (str): What stands in it.
-    count (Callable[[str], Optional[int]]): How many entities a damaged copy has at least, counted without the
+    n_entities (Callable[[str], Optional[int]]): How many entities a damaged copy has at least, counted without the
         reader; None where it cannot be read at all.
     settings (Mapping[str, Any]): Settings with which it is read where the format is given.
     found (Mapping[str, Any]): Settings that a look at it tells.
     """
 
     content: str
-    count: Callable[[str], Optional[int]]
+    n_entities: Callable[[str], Optional[int]]
     settings: Mapping[str, Any] = MappingProxyType({})
     found: Mapping[str, Any] = MappingProxyType({})
 

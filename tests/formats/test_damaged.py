@@ -136,7 +136,7 @@ def test_damaged_file_is_refused_or_read_without_loss(tmp_path: Path, format: st
             assert not output.exists(), case
             ended.append(False)
         else:
-            expected = sample.count(text)
+            expected = sample.n_entities(text)
             assert expected is not None, case
             accounted = (
                 counts.entities.total() + counts.overlapping + counts.duplicates + sum(counts.notes.values())

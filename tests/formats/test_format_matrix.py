@@ -54,7 +54,7 @@ def test_sample_is_read_where_the_format_is_given(tmp_path: Path, format: str) -
     sample = SAMPLES[format]
     found = found_in(put(tmp_path, sample.content), format=format, lang="en", **sample.settings)
     assert found.counts.entities == {"PER": 2, "LOC": 1}
-    assert sample.count(sample.content) == 3
+    assert sample.n_entities(sample.content) == 3
 
 
 def test_every_reader_has_a_sample_and_an_example() -> None:
