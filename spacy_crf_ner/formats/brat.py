@@ -85,7 +85,7 @@ def read_brat(source: Source, make: DocMaker) -> Iterator[Doc]:
     for file, what in ((text_source, "the text"), (annotation, "the annotation")):
         if not file.path.exists():
             raise source.error(f"{what} {file.path.name} is not there", f"write it beside {path.name}")
-    text = text_source.decode(text_source.read(), 0, 1)
+    text = text_source.text()
     mentions, relations = _parse(annotation, make)
     text, located = _locate(text, mentions, annotation)
     spans: List[Span] = []

@@ -81,7 +81,7 @@ def read_conllu(
     # Whether the tag O is written decides what a word without a tag means. A look ahead tells it for the first
     # ones.
     written = re.compile(rf"[\t|]{re.escape(key)}=(?:{'|'.join(outside)})(?=[|\r\n])")
-    says_outside = bool(written.search(source.head().decode("utf8", errors="replace")))
+    says_outside = bool(written.search(source.text_head().decode("utf8", errors="replace")))
     parser = _Parser(source, make, key)
     for sentence in parser:
         says_outside = says_outside or any(word.tag in outside for word in sentence.words)

@@ -7,7 +7,7 @@ from spacy_crf_ner.formats.annotation_keys import LABELS, MENTIONS, PLACES
 from spacy_crf_ner.formats.items import Item
 from spacy_crf_ner.formats.label_studio import UNLABELLED, is_readable, is_region, region_item
 from spacy_crf_ner.formats.records import Record, shown
-from spacy_crf_ner.messages import quote
+from spacy_crf_ner.messages import quote, short
 
 UNPLACED = "regions of hypertext without offsets in the text, left out"
 
@@ -97,5 +97,5 @@ def _of_object(record: Record, part: Any, key: str, notes: "Counter[str]") -> It
     mention_key = next((name for name in MENTIONS if part.get(name) is not None), None)
     mention = None if mention_key is None else record.check(part[mention_key], str, f'the "{mention_key}" of {of}')
     for other in part.keys() - _OTHER_KEYS - {first, last, label_key, mention_key}:
-        notes[f"{quote(other)} of {of}, left out"] += 1
+        notes[f"{quote(other)} of {short(key)}, left out"] += 1
     return Item(start, end, [label], mention, sure)

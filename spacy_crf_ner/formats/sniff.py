@@ -19,6 +19,7 @@ MAX_LINES = 2000
 """How many lines are looked at."""
 
 _RECOGNISERS: Sequence[Callable[[Head], Optional[Guess]]] = (
+    brat.recognise,
     webanno.recognise,
     conllu.recognise,
     brackets.recognise,
@@ -40,6 +41,9 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         return Guess("spacy", {}, "the bytes of a DocBin")
     if start.startswith(MAGIC):
         return Guess("parquet", {}, "the bytes of Parquet")
+    # A text beside its annotation, whatever stands in it: its bytes are read as they are.
+    if (guess := brat.recognise(Head(source.path, "", [], False))) is not None:
+        return guess
     raw = source.text_head()
     # A head that is full may end inside a line.
     whole = len(raw) < HEAD
@@ -48,8 +52,6 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
     # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
     lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     head = Head(source.path, text, lines, whole)
-    if (guess := brat.recognise(head)) is not None:  # whatever stands in its text
-        return guess
     if not text.strip():
         raise source.error("holds no text", "give a file with annotated sentences", 1)
     try:

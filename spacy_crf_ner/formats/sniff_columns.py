@@ -14,8 +14,8 @@ from spacy_crf_ner.formats.tagged import position_end
 _MAX_COLUMNS = 64
 _CHUNKS = frozenset({"ADJP", "ADVP", "CONJP", "INTJ", "LST", "NP", "O", "PP", "PRT", "SBAR", "UCP", "VP"})
 """The labels of the shared task of CoNLL-2000, whose chunks stand beside the entities in that of 2003."""
-_CODE = re.compile(r"[A-Z]+[A-Z$]*|-[A-Z]+-|\W+|_")
-"""A part of speech, as most tag sets write it."""
+_CODE = re.compile(r"[A-Z]+[A-Z$]*|-[A-Z]+-|\W+|_|\S*[(*)]\S*|\w+=\S*")
+"""A part of speech, as most tag sets write it, a bracket of a tree or a role, or features."""
 _MIN_ROWS, _MANY = 30, 3
 """From how many rows on one column is taken for text because it has so many times the values of the other."""
 

@@ -74,7 +74,7 @@ class Source:
 
     def beside(self, suffix: str) -> "Source":
         """The input of the same name with another suffix."""
-        return Source(self.path.with_suffix(suffix), progress=self._progress)
+        return Source(self.path.with_suffix(suffix), encoding=self._encoding, progress=self._progress)
 
     def head(self) -> bytes:
         """The first bytes, 65,536 if there are as many, decompressed. They are read again afterwards.
@@ -99,6 +99,21 @@ class Source:
         """
         with self._explained(), self._opened() as stream:
             return stream.read()
+
+    def text(self) -> str:
+        """All of the text, its line ends and byte order mark as they are: offsets may count them.
+
+        RAISES (FormatError): The file cannot be read, or decoded.
+        """
+        raw = self.read()
+        encoding = self._encoding or marked(raw) or UTF_8
+        if is_utf_8(encoding):
+            return self.decode(raw, 0, 1)
+        self._start = raw[:4]
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise self._undecodable(error, 0, 1) from None
 
     def chunks(self) -> Iterator[bytes]:
         """The text in UTF-8, some bytes at a time.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, SpanGroup
 
 from spacy_crf_ner.decoding import save_scores
+from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.label_studio_writing import write_label_studio
 from spacy_crf_ner.formats.writing import write
 from tests.formats.json_util import BLANK, KEY, all_spans, annotated, entities, make_docs, read, relations
@@ -118,5 +119,7 @@ def test_round_trip(path: Path, data: st.DataObject, lang: str, spans_key: Any) 
 
 def test_predictions_are_no_annotation_unless_that_is_said(path: Path, doc: Doc) -> None:
     write([doc], path, format="label_studio")
-    assert not found_in(path, lang="en").docs[0].has_annotation("ENT_IOB")
+    with pytest.raises(FormatError, match="none of its 1 texts has annotation; .* --format jsonl"):
+        found_in(path, lang="en")
+    assert not found_in(path, format="jsonl", lang="en").docs[0].has_annotation("ENT_IOB")
     assert found_in(path, lang="en", label_key="predictions").names == [[("Ann", "PER"), ("Rome", "LOC")]]

@@ -129,7 +129,7 @@ def test_other_files_and_columns_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [{"x": 1, "y": "b"}])
     with pytest.raises(FormatError, match=r"no column of a text or of tokens among 'x', 'y'; .*text_key=NAME"):
         read(path)
-    assert read(path, text_key="y").texts == ["b"]
+    assert read(path, format="parquet", text_key="y").texts == ["b"]
 
 
 def test_row_that_is_wrong_is_named_by_its_number(tmp_path: Path) -> None:

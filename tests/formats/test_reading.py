@@ -71,7 +71,7 @@ def test_format_that_is_named_wins_and_nothing_is_told(tmp_path: Path) -> None:
 def test_settings_win_over_what_the_file_looks_like(tmp_path: Path) -> None:
     assert found_in(put(tmp_path, WEIBO), positions=False).texts == ["科0技1"]
     path = put(tmp_path, "a O B-PER\nb B-LOC O\n")
-    assert found_in(path).names == [[("a", "PER")]]
+    assert found_in(path, tag_column=2).names == [[("a", "PER")]]
     assert found_in(path, tag_column=1).names == [[("b", "LOC")]]
     path = put(tmp_path, "中 I-A\n国 B-B\n人 B-B\n")
     assert found_in(path, repair=True).ents == [[(0, 1, "A"), (1, 2, "B"), (2, 3, "B")]]
@@ -79,8 +79,8 @@ def test_settings_win_over_what_the_file_looks_like(tmp_path: Path) -> None:
 
 def test_settings_that_the_format_has_not_are_refused(tmp_path: Path) -> None:
     path = put(tmp_path, BIO)
-    with pytest.raises(ValueError, match="no setting 'tag_column'; its settings are repair, positions"):
-        found_in(path, tag_column=1)
+    with pytest.raises(ValueError, match="no setting 'label_key'; its settings are repair, positions"):
+        found_in(path, label_key="x")
 
 
 @pytest.mark.parametrize(

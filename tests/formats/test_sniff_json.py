@@ -46,7 +46,7 @@ def test_each_format_is_told_and_no_other(
     assert guess is not None
     assert (guess.format, guess.settings) == (format, settings)
     assert guess.why.endswith("in the first record")
-    assert found_in(put(tmp_path, content)).docs  # the reader takes it
+    assert found_in(put(tmp_path, content), format=format, **settings).docs  # the reader takes it
 
 
 def test_first_record_may_say_nothing(tmp_path: Path) -> None:
