@@ -349,7 +349,7 @@ def test_an_existing_directory_stays_itself(tmp_path: Path, bio: Path, monkeypat
 def test_text_goes_to_standard_output(bio: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     counts, written = convert(bio, Path("-"), to="bioes")
     assert (counts.docs, written.files) == (12, 1)
-    assert capfdbinary.readouterr().out.startswith(b"0 S-LOC\n\n1 S-LOC\n\n")
+    assert capfdbinary.readouterr().out.startswith("零 S-LOC\n\n一 S-LOC\n\n".encode())
 
 
 def test_a_docbin_does_not(bio: Path) -> None:

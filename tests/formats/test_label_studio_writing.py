@@ -119,7 +119,7 @@ def test_round_trip(path: Path, data: st.DataObject, lang: str, spans_key: Any) 
 
 def test_predictions_are_no_annotation_unless_that_is_said(path: Path, doc: Doc) -> None:
     write([doc], path, format="label_studio")
-    with pytest.raises(FormatError, match="none of its 1 texts has annotation; .* --format jsonl"):
+    with pytest.raises(FormatError, match=r"none of its 1 texts has annotation; .* --format jsonl"):
         found_in(path, lang="en")
     assert not found_in(path, format="jsonl", lang="en").docs[0].has_annotation("ENT_IOB")
     assert found_in(path, lang="en", label_key="predictions").names == [[("Ann", "PER"), ("Rome", "LOC")]]
