@@ -127,7 +127,7 @@ def difference(said: str, printed: str) -> Optional[str]:
 
 def _pattern(said: str) -> str:
     def piece(text: str) -> str:
-        return ".*?".join(re.escape(part) for part in text.split("..."))
+        return ".*?".join(re.escape(part) for part in re.split(r"\s*\.\.\.\s*", text))
 
     parts = DECIMAL.split(said)
     return "".join(r"(\d+\.\d+)" if n % 2 else piece(part) for n, part in enumerate(parts))

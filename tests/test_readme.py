@@ -211,3 +211,55 @@ def test_every_block_has_a_way_to_run() -> None:
     for block in BLOCKS:
         runner_of(block)
     assert {block.language for block in BLOCKS} == {"console", "ini", "python"}
+
+
+def test_a_block_of_another_language_is_refused() -> None:
+    (block,) = find_blocks("# A\n\n```toml\na = 1\n```\n")
+    with pytest.raises(pytest.fail.Exception, match=r"README.md:4 \(A\): a block of 'toml' has no way to run"):
+        runner_of(block)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [("```text\n1\n```\n", "is the output of"), ("```python\n", "README.md:1: a block that is not closed")],
+)
+def test_blocks_that_are_not_read_as_they_are_meant_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_blocks(text)
+
+
+def test_commands_and_their_outputs() -> None:
+    lines = "a b \\\n  c\nd\n"
+    (listed,) = find_blocks(f"```console\n{lines}```\n\n```text\n1\n```\n")
+    assert find_commands(listed) == [Command(2, "a b \\\n  c", None), Command(4, "d", "1\n")]
+    (session,) = find_blocks("```console\n$ a\n1\n2\n$ b\n```\n")
+    assert find_commands(session) == [Command(2, "a", "1\n2\n"), Command(5, "b", "")]
+
+
+@pytest.mark.parametrize(
+    "said, printed",
+    [
+        ("a  b\n", "\x1b[1ma\nb\x1b[0m"),
+        ("PER 0.910\n", "PER 0.925"),
+        ("a\n...\nd\n...\n", "a\nb\nc\nd\n"),
+        ("a\n...\nb\n", "a\nb\n"),
+    ],
+)
+def test_outputs_that_are_the_same(said: str, printed: str) -> None:
+    assert difference(said, printed) is None
+
+
+@pytest.mark.parametrize(
+    "said, printed",
+    [
+        ("a b\n", "a\n"),
+        ("a\n", "a b\n"),
+        ("", "a\n"),
+        ("PER 0.910\n", "PER 0.935"),
+        ("PER 0.910\n", "ORG 0.910"),
+        ("12 docs\n", "13 docs\n"),
+        ("a\n...\nd\n", "a\nb\n"),
+    ],
+)
+def test_outputs_that_differ(said: str, printed: str) -> None:
+    assert difference(said, printed) is not None
