@@ -102,6 +102,8 @@ def test_the_workflow_msra_takes_vectors(
     (project / "assets" / "sample").rename(project / "assets" / "real")
     rows = [f"{char} {n % 2} {n} 1" for n, char in enumerate("的一国人在", 1)]
     (project / "VECTORS.vec").write_text("\n".join([f"{len(rows)} 3", *rows]) + "\n", encoding="utf8")
+    # As it is for a reader, who has trained on the sample.
+    (project / "training").mkdir()
     status, printed = shell.run(init_vectors, project)
     assert status == 0, printed
     assert command.endswith('true"')
