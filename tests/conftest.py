@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Iterator
 
 # Before torch is imported, and for the processes that tests start: on busy cores, threads that wait for each other
 # make a training step many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from tests.warm_python import WarmPython
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,11 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the real corpora: no folder {path} (set CRF_NER_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def shell() -> Iterator[WarmPython]:
+    """Runs command lines, each `python` of which starts in no time."""
+    warm = WarmPython()
+    yield warm
+    warm.stop()

@@ -3,8 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import List
 
@@ -19,8 +17,10 @@ from thinc.api import Config
 from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.reading import read
+from tests.readme import runs_readme
 from tests.tiny_encoder import save_tiny_bert
 from tests.util import get_pipe
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).resolve().parents[1]
 TWO_STEPS = "--training.max_steps 2 --training.eval_frequency 2 --training.batcher.size 200"
@@ -40,10 +40,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "spacy", "project", "run", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def run(shell: WarmPython, project: Path, command: str, arguments: str = "") -> None:
+    """Run a command of the README, whose PATH is assets/real and whose GPU is the CPU, with further arguments."""
+    command = command.replace("PATH", "assets/real").replace("--vars.gpu_id 0", "--vars.gpu_id -1")
+    status, printed = shell.run(f"{command} {arguments}", project)
+    assert status == 0, printed
 
 
 def check_labels(project: Path, name: str) -> None:
@@ -63,32 +64,63 @@ def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_workflow_all_runs_with_two_steps(project: Path) -> None:
-    run(project, "all", ".", "--vars.train_args", f" {TWO_STEPS}")
+def test_the_workflow_all_runs_with_two_steps(project: Path, shell: WarmPython) -> None:
+    run(shell, project, "python -m spacy project run all .", f'--vars.train_args " {TWO_STEPS}"')
     check_outputs(project, "sample", 40)
 
 
 @pytest.mark.slow
-def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(project: Path) -> None:
+@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.gpu_id")
+def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(
+    command: str, project: Path, shell: WarmPython
+) -> None:
     """`roberta.cfg` end to end: the production path, from a saved encoder to the rendered page."""
     data = project / "assets" / "sample"
     texts = [doc.text for doc in read([data / "train.bio"], DocMaker(lambda: spacy.blank("zh")))]
     save_tiny_bert(project / "tiny", texts, dropout=0.1)
     on_cpu = "--paths.encoder tiny --system.mixed_precision false --system.gpu_allocator null"
     data.rename(project / "assets" / "real")
-    run(project, "msra", ".", "--vars.msra", "assets/real", "--vars.msra_args", f" {on_cpu} {TWO_STEPS}")
+    run(shell, project, command, f'--vars.msra_args " {on_cpu} {TWO_STEPS}"')
     check_outputs(project, "msra", 40)
     assert spacy.load(project / "training" / "msra" / "model-best").pipe_names == ["transformer", "crf_ner"]
 
 
 @pytest.mark.slow
-def test_the_workflow_cluener_runs_without_a_test_set(project: Path) -> None:
-    data = project / "assets" / "cluener"
+@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.msra_config")
+def test_the_workflow_msra_runs_on_a_cpu(command: str, project: Path, shell: WarmPython) -> None:
+    (project / "assets" / "sample").rename(project / "assets" / "real")
+    run(shell, project, command, f'--vars.msra_args " {TWO_STEPS}"')
+    check_outputs(project, "msra", 40)
+
+
+@pytest.mark.slow
+@runs_readme("python -m spacy init vectors zh VECTORS.vec training/vectors", "init_vectors")
+@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.msra_name msra_vectors")
+def test_the_workflow_msra_takes_vectors(
+    command: str, init_vectors: str, project: Path, shell: WarmPython
+) -> None:
+    (project / "assets" / "sample").rename(project / "assets" / "real")
+    rows = [f"{char} {n % 2} {n} 1" for n, char in enumerate("的一国人在", 1)]
+    (project / "VECTORS.vec").write_text("\n".join([f"{len(rows)} 3", *rows]) + "\n", encoding="utf8")
+    # As it is for a reader, who has trained on the sample.
+    (project / "training").mkdir()
+    status, printed = shell.run(init_vectors, project)
+    assert status == 0, printed
+    assert command.endswith('true"')
+    run(shell, project, f'{command[:-1]} {TWO_STEPS}"')
+    check_outputs(project, "msra_vectors", 40)
+    assert spacy.load(project / "training" / "msra_vectors" / "model-best").vocab.vectors.shape == (5, 3)
+
+
+@pytest.mark.slow
+@runs_readme("python -m spacy project run cluener")
+def test_the_workflow_cluener_runs_without_a_test_set(command: str, project: Path, shell: WarmPython) -> None:
+    data = project / "assets" / "real"
     data.mkdir()
     for part in ("train", "dev"):
         sample = project / "assets" / "sample" / f"{part}.bio"
         convert([sample], data / f"{part}.json", lambda: spacy.blank("zh"), to="cluener")
-    run(project, "cluener", ".", "--vars.cluener_args", f" {TWO_STEPS}")
+    run(shell, project, command, f'--vars.cluener_args " {TWO_STEPS}"')
     check_labels(project, "cluener")
     scores = srsly.read_json(project / "metrics" / "cluener" / "dev.json")
     assert scores["counts"]["docs"] == 40
@@ -96,8 +128,9 @@ def test_the_workflow_cluener_runs_without_a_test_set(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_workflow_weibo_takes_positions_away(project: Path) -> None:
-    data = project / "assets" / "weibo"
+@runs_readme("python -m spacy project run weibo")
+def test_the_workflow_weibo_takes_positions_away(command: str, project: Path, shell: WarmPython) -> None:
+    data = project / "assets" / "real"
     data.mkdir()
     for part in ("train", "dev", "test"):
         text = (project / "assets" / "sample" / f"{part}.bio").read_text(encoding="utf8")
@@ -105,7 +138,7 @@ def test_the_workflow_weibo_takes_positions_away(project: Path) -> None:
         stray = "人0\tO\n民1\tI-LOC\n\n"
         (data / f"weiboNER_2nd_conll.{part}").write_text(stray + text, encoding="utf8")
     steps = TWO_STEPS.replace("200", "400")
-    run(project, "weibo", ".", "--vars.weibo_args", f" {steps}")
+    run(shell, project, command, f'--vars.weibo_args " {steps}"')
     check_outputs(project, "weibo", 41)
     texts = [doc.text for doc in read([project / "corpus" / "weibo"], DocMaker(lambda: spacy.blank("zh")))]
     assert texts.count("人民") == 3
@@ -113,14 +146,15 @@ def test_the_workflow_weibo_takes_positions_away(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_workflow_wnut17_reads_words(project: Path) -> None:
-    data = project / "assets" / "wnut17"
+@runs_readme("python -m spacy project run wnut17")
+def test_the_workflow_wnut17_reads_words(command: str, project: Path, shell: WarmPython) -> None:
+    data = project / "assets" / "real"
     data.mkdir()
     names = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
     for part, name in names.items():
         text = (project / "assets" / "sample" / f"{part}.bio").read_text(encoding="utf8")
         (data / name).write_text(text.replace(" ", "\t").replace("\n\n", "\n\t\n"), encoding="utf8")
-    run(project, "wnut17", ".", "--vars.wnut17_args", f" {TWO_STEPS}")
+    run(shell, project, command, f'--vars.wnut17_args " {TWO_STEPS}"')
     check_outputs(project, "wnut17", 40)
     assert spacy.load(project / "training" / "wnut17" / "model-best").lang == "en"
 

@@ -3,7 +3,6 @@
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Dict, List
 
 import numpy
@@ -12,7 +11,7 @@ import spacy
 import torch
 from spacy.language import Language
 from torch import nn
-from transformers import AutoTokenizer, BertModel
+from transformers import AutoTokenizer, BertModel, PretrainedConfig
 
 from spacy_crf_ner.model import lora
 from spacy_crf_ner.model.lora import LoRA
@@ -347,7 +346,7 @@ def test_adapters_are_told_by_their_names() -> None:
 def test_the_last_layers_are_found_where_an_encoder_has_them_at_its_top() -> None:
     """ModernBERT's are called `layers.0`, with no module around them."""
     encoder: Any = nn.Module()
-    encoder.config = SimpleNamespace(num_hidden_layers=3)
+    encoder.config = PretrainedConfig(num_hidden_layers=3)
     encoder.layers = nn.ModuleList(nn.ModuleDict({"query": nn.Linear(4, 4)}) for _ in range(3))
     lora.inject(LoRA(rank=1, targets=["query"], layers=2), encoder)
     adapted = sorted({name.split(".lora_")[0] for name, _ in encoder.named_parameters() if ".lora_" in name})
