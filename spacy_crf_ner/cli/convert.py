@@ -55,9 +55,9 @@ def convert_cli(
     """
     Convert annotated files, to DocBin for `spacy train` or to another format (--to).
 
-    Reads bio, iob1, bios, bioes, biluo, bmes, conll, conllu, conll2012, webanno, brat, cluener, jsonl (of Prodigy,
-    doccano and Label Studio), spert and spacy; writes bio, bioes, bmes, conllu, brat, cluener, jsonl, doccano and
-    spacy. A DocBin goes into a directory of files, or into one file if OUTPUT ends in .spacy; brat goes into a
+    Reads bio, iob1, bios, bioes, biluo, bmes, bmewo, conll, conllu, conll2012, inline, webanno, brat, csv, cluener,
+    jsonl (of Prodigy, doccano, Label Studio and others), huggingface, parquet, gliner, uie, spacy2, spert and spacy;
+    writes bio, bioes, bmes, conllu, brat, cluener, jsonl, doccano, label_studio, huggingface and spacy. A DocBin goes into a directory of files, or into one file if OUTPUT ends in .spacy; brat goes into a
     directory, a .txt and an .ann file for each doc. The tokens are those that the blank pipeline of the language
     makes, so that training and prediction see the same.
 

@@ -16,6 +16,7 @@ from spacy.training import Example
 from spacy.util import logger
 
 from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, Counts, DocMaker
+from spacy_crf_ner.formats.encodings import check_encoding
 from spacy_crf_ner.formats.reading import AUTO, read
 
 _READ = "read"
@@ -37,6 +38,7 @@ class AnnotatedCorpus:
     limit (int): At most so many examples; 0: all.
     shuffle (bool): Mix those examples anew each time, which holds them all in memory. Python's `random` is used,
         which `spacy train` seeds.
+    encoding (Optional[str]): Encoding of the files; null: that of the byte order mark, or UTF-8.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class AnnotatedCorpus:
         max_length: int = 0,
         limit: int = 0,
         shuffle: bool = False,
+        encoding: Optional[str] = None,
     ) -> None:
         if path is None:
             raise ValueError(Errors.E913)
@@ -63,6 +66,8 @@ class AnnotatedCorpus:
         self.max_length = max_length
         self.limit = limit
         self.shuffle = shuffle
+        check_encoding(encoding)
+        self.encoding = encoding
         self._told: Set[str] = set()
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -93,7 +98,7 @@ class AnnotatedCorpus:
 
     def _docs(self, make: DocMaker, met: "Counter[str]") -> Iterator[Doc]:
         sentencizer = Sentencizer()
-        for doc in read(self.paths, make, format=self.format, settings=self.settings):
+        for doc in read(self.paths, make, format=self.format, settings=self.settings, encoding=self.encoding):
             parts = [doc]
             if self.max_length and len(doc) > self.max_length:
                 parts = split_at_sentences(doc, self.max_length, sentencizer)
