@@ -55,11 +55,12 @@ def convert_cli(
     """
     Convert annotated files, to DocBin for `spacy train` or to another format (--to).
 
-    Reads bio, iob1, bios, bioes, biluo, bmes, bmewo, conll, conllu, conll2012, inline, webanno, brat, csv, cluener,
-    jsonl (of Prodigy, doccano, Label Studio and others), huggingface, parquet, gliner, uie, spacy2, spert and spacy;
-    writes bio, bioes, bmes, conllu, brat, cluener, jsonl, doccano, label_studio, huggingface and spacy. A DocBin goes into a directory of files, or into one file if OUTPUT ends in .spacy; brat goes into a
-    directory, a .txt and an .ann file for each doc. The tokens are those that the blank pipeline of the language
-    makes, so that training and prediction see the same.
+    Reads bio, iob1, bios, bioes, biluo, bmes, bmewo, conll, conllu, conll2012, inline, webanno, brat, csv,
+    cluener, jsonl (of Prodigy, doccano, Label Studio and others), huggingface, parquet, gliner, uie, spacy2, spert
+    and spacy; writes bio, bioes, bmes, conllu, brat, cluener, jsonl, doccano, label_studio, huggingface and spacy.
+    A DocBin goes into a directory of files, or into one file if OUTPUT ends in .spacy; brat goes into a directory,
+    a .txt and an .ann file for each doc. The tokens are those that the blank pipeline of the language makes, so
+    that training and prediction see the same.
 
     Bad input stops with `FILE:LINE: what it is; what to do` and leaves no output behind.
     """

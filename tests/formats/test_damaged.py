@@ -1,14 +1,17 @@
 """Damaged files of every format: each ends in one clear line, or in all that is still there. Nothing is left."""
 
+import json
 import random
+import re
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
+from spacy.tokens import DocBin
 
 from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.formats.errors import FormatError
-from tests.formats.reading import BLANK, put
+from tests.formats.reading import BLANK, found_in, put
 from tests.formats.samples import SAMPLES
 
 N_FILES = 120
@@ -97,17 +100,25 @@ DAMAGES: Dict[str, Damage] = {
 }
 
 
-def damaged(format: str) -> Iterator[Tuple[str, str]]:
+def damaged(format: str, content: str) -> Iterator[Tuple[str, str]]:
     """What was done, and the file."""
     rng = random.Random(f"11 {format}")
     names = list(DAMAGES)
     for number in range(N_FILES):
         name = names[number % len(names)]
-        text = DAMAGES[name](rng, SAMPLES[format].content)
+        text = DAMAGES[name](rng, content)
         if rng.random() < 0.3:
             second = rng.choice(names)
             name, text = f"{name}, {second}", DAMAGES[second](rng, text or " ")
         yield name, text
+
+
+def check_message(error: FormatError, path: Path, case: str) -> None:
+    """One line that names the file, what is wrong and what to do."""
+    message = str(error)
+    assert message.startswith(f"{path}"), case
+    assert "\n" not in message and message.isprintable() and len(message) < 1500, case
+    assert error.what and error.mend, case
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["given", "auto"])
@@ -115,7 +126,7 @@ def damaged(format: str) -> Iterator[Tuple[str, str]]:
 def test_damaged_file_is_refused_or_read_without_loss(tmp_path: Path, format: str, told: bool) -> None:
     sample = SAMPLES[format]
     ended: List[bool] = []
-    for number, (damage, text) in enumerate(damaged(format)):
+    for number, (damage, text) in enumerate(damaged(format, sample.content)):
         case = f"{format} {number}: {damage}\n{text!r}"
         raw = text.encode("utf8", errors="surrogatepass")
         path = put(tmp_path, raw)
@@ -129,10 +140,7 @@ def test_damaged_file_is_refused_or_read_without_loss(tmp_path: Path, format: st
                 settings={} if told else sample.settings,
             )
         except FormatError as error:
-            message = str(error)
-            assert message.startswith(f"{path}"), case
-            assert "\n" not in message and message.isprintable() and len(message) < 1500, case
-            assert error.what and error.mend, case
+            check_message(error, path, case)
             assert not output.exists(), case
             ended.append(False)
         else:
@@ -150,3 +158,51 @@ def test_damaged_file_is_refused_or_read_without_loss(tmp_path: Path, format: st
         assert sorted(tmp_path.iterdir()) == [path], case
     assert len(ended) == N_FILES
     assert 0 < sum(ended) < N_FILES  # both happen, or nothing is shown
+
+
+ANN = "T1\tPER 0 7\tAnn Lee\nT2\tLOC 13 21\tNew York\nR1\tIn Arg1:T1 Arg2:T2\n#1\tAnnotatorNotes T1\tsure\n"
+
+
+def test_damaged_annotation_of_brat_is_refused_or_read_without_loss(tmp_path: Path) -> None:
+    text = put(tmp_path, "Ann Lee left New York .\n", "a.txt")
+    n_read = 0
+    for number, (damage, content) in enumerate(damaged("brat", ANN)):
+        case = f"{number}: {damage}\n{content!r}"
+        annotation = put(tmp_path, content.encode("utf8", errors="surrogatepass"), "a.ann")
+        try:
+            found = found_in(text, lang="en")
+        except FormatError as error:
+            check_message(error, annotation if str(error).startswith(str(annotation)) else text, case)
+            continue
+        n_read += 1
+        n_entities = len(re.findall(r"^T\d+\t\S+ \d+ \d+(?:;\d+ \d+)*\t", content, flags=re.M))
+        counts = found.counts
+        left = counts.overlapping + counts.duplicates + sum(counts.notes.values())
+        assert counts.entities.total() + left >= n_entities, case
+    assert 0 < n_read < N_FILES
+
+
+@pytest.mark.parametrize("format", ["spacy", "parquet"])
+def test_damaged_bytes_are_refused_or_read(tmp_path: Path, format: str) -> None:
+    rng = random.Random(f"11 {format}")
+    path = tmp_path / "a.bin"
+    if format == "spacy":
+        raw = DocBin(docs=found_in(put(tmp_path, SAMPLES["bio"].content), lang="en").docs).to_bytes()
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        records = [json.loads(line) for line in SAMPLES["huggingface"].content.splitlines()]
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(records), path)
+        raw = path.read_bytes()
+    n_refused = 0
+    for number in range(N_FILES):
+        at = rng.randrange(len(raw))
+        ways = [raw[:at], raw[:at] + bytes([rng.randrange(256)]) + raw[at:], raw[at:]]
+        put(tmp_path, ways[number % len(ways)] or b"\x00", path.name)
+        try:
+            found = found_in(path, format=format, lang="en")
+        except FormatError as error:
+            check_message(error, path, f"{number}")
+            n_refused += 1
+        else:
+            assert found.counts.entities == {"PER": 2, "LOC": 1}, number
+    assert n_refused > N_FILES // 2
