@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Optimizer, fix_random_seed
 
+from spacy_crf_ner.component import CRFEntityRecognizer
 from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
 
 SMALL_MODEL: Dict[str, Any] = {
@@ -64,6 +65,16 @@ def ents(doc: Doc) -> List[Tuple[str, str]]:
 def head_of(nlp: Language) -> TaggerHead:
     """The torch module of a pipeline's `crf_ner`."""
     return get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
+
+
+def at_random(nlp: Language) -> Language:
+    """The pipeline, the last layer of each `crf_ner` at random: from zero weights, nothing below it has a gradient
+    before the second update."""
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, CRFEntityRecognizer):
+            shim: Any = pipe.model.get_ref("output_layer").shims[0]
+            shim._model.head.output.reset_parameters()
+    return nlp
 
 
 def assert_learnt(nlp: Language) -> None:
