@@ -2,13 +2,14 @@
 
 python benchmarks/spacy_own_tests.py [FILE ...]
 
-The tests are those of the installed spaCy; they are rewritten in a temporary folder, where each `"ner"` becomes
-`"crf_ner"`. A test counts where its source, or that of a fixture or constant which it names, holds the name. Those
-that fail are run as spaCy wrote them too: what then fails as well is no fault of the component.
+The tests are those of the installed spaCy; they are rewritten in a temporary folder. A test counts where its
+source, or that of a fixture or constant which it names, holds the factory's name. Those that fail are run as spaCy
+wrote them too: what then fails as well is no fault of the component.
 """
 
 import argparse
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,8 @@ FILES = [
     "training/test_rehearse.py",
     "training/test_training.py",
 ]
-OLD, NEW = '"ner"', '"crf_ner"'
+NAME = re.compile(r"""(?<!state_type = )(?<!state_type.\] = )(["'])ner\1(?!: iob)|(?<=\[components\.)ner(?=[.\]])""")
+"""The factory's name; not the parser's `state_type`, nor the key of gold annotation."""
 
 
 def naming(source: str) -> Set[str]:
@@ -47,7 +49,7 @@ def naming(source: str) -> Set[str]:
             if isinstance(target, ast.Name):
                 top[target.id] = node
     # A function's decorators are a part of its node, but not of its lines.
-    found = {name for name, node in top.items() if OLD in ast.unparse(node).replace("'", '"')}
+    found = {name for name, node in top.items() if NAME.search(ast.unparse(node))}
     for name, node in top.items():
         if any(getattr(part, "id", getattr(part, "arg", None)) in found for part in ast.walk(node)):
             found.add(name)
@@ -85,7 +87,7 @@ def main() -> None:
             path = rewritten / "tests" / file
             source = path.read_text(encoding="utf8")
             tests |= {f"tests/{file}::{name}" for name in naming(source)}
-            path.write_text(source.replace(OLD, NEW), encoding="utf8")
+            path.write_text(NAME.sub(lambda match: match[0].replace("ner", "crf_ner"), source), encoding="utf8")
         results = outcomes(rewritten, tests)
         failed = {name for name, result in results.items() if result not in ("passed", "skipped")}
         before = outcomes(as_written, {name.partition("[")[0] for name in failed}) if failed else {}
