@@ -12,7 +12,7 @@ from thinc.api import Adam, fix_random_seed
 
 from spacy_crf_ner.accumulation import AveragesUpdates
 from tests.training.util import adamw, gradients, plain
-from tests.util import NO_STEP, SMALL_MODEL, examples_from, get_pipe
+from tests.util import NO_STEP, SMALL_MODEL, at_random, examples_from, get_pipe
 
 
 def pipeline(*names: str) -> Language:
@@ -21,7 +21,7 @@ def pipeline(*names: str) -> Language:
     for name in names:
         nlp.add_pipe("crf_ner", name=name, config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
-    return nlp
+    return at_random(nlp)
 
 
 class Spy:

@@ -38,7 +38,7 @@ from transformers import (
 from spacy_crf_ner.model.encoder_shim import EncoderShim
 from spacy_crf_ner.model.pretrained import Source
 from tests.load_worker import outputs
-from tests.util import NO_STEP, TEXTS, examples_from, get_pipe
+from tests.util import NO_STEP, TEXTS, at_random, examples_from, get_pipe
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -281,6 +281,7 @@ def encoder_pipeline(
     if initialize:
         examples = examples_from(nlp)
         nlp.initialize(get_examples=lambda: examples)
+        at_random(nlp)
     return nlp
 
 

@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Optimizer, fix_random_seed
 
+from spacy_crf_ner.component import CRFEntityRecognizer
 from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
 
 SMALL_MODEL: Dict[str, Any] = {
@@ -66,6 +67,16 @@ def head_of(nlp: Language) -> TaggerHead:
     return get_pipe(nlp, "crf_ner").model.get_ref("output_layer").shims[0]._model
 
 
+def at_random(nlp: Language) -> Language:
+    """The pipeline, the last layer of each `crf_ner` at random: from zero weights, nothing below it has a gradient
+    before the second update."""
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, CRFEntityRecognizer):
+            shim: Any = pipe.model.get_ref("output_layer").shims[0]
+            shim._model.head.output.reset_parameters()
+    return nlp
+
+
 def assert_learnt(nlp: Language) -> None:
     """The pipeline marks all mentions of `TEXTS`, and nothing else."""
     for text, mentions in TEXTS:
@@ -76,12 +87,26 @@ def optimizer() -> Optimizer:
     return Adam(0.01, L2=0.0, use_averages=False)
 
 
-def overfitted(model: Optional[Dict[str, Any]] = None, steps: int = 40) -> Language:
-    """A pipeline with a `crf_ner` that has learnt `TEXTS` by heart."""
+def joined(copies: int = 1) -> Tuple[str, List[Tuple[int, int, str]]]:
+    """All texts as one, some times over, and its mentions by their offsets."""
+    text, mentions = "", []
+    for part, found in TEXTS * copies:
+        mentions += [
+            (len(text) + start, len(text) + end, label) for start, end, label in entity_offsets(part, found)
+        ]
+        text += part
+    return text, mentions
+
+
+def overfitted(model: Optional[Dict[str, Any]] = None, steps: int = 40, together: bool = False) -> Language:
+    """A pipeline with a `crf_ner` that has learnt `TEXTS` by heart; with `together`, as one text too."""
     fix_random_seed(0)
     nlp = spacy.blank("zh")
     nlp.add_pipe("crf_ner", config={"model": model or SMALL_MODEL})
     examples = examples_from(nlp)
+    if together:
+        text, mentions = joined(2)
+        examples.append(Example.from_dict(nlp.make_doc(text), {"entities": mentions}))
     nlp.initialize(get_examples=lambda: examples)
     sgd = optimizer()
     for _ in range(steps):

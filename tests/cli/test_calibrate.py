@@ -181,7 +181,7 @@ def test_min_score_is_warned_of(tmp_path: Path, model: Path, data: Path) -> None
 def test_entities_that_a_bonus_tips_are_said(tmp_path: Path, model: Path, data: Path) -> None:
     """A bonus that is too small to make 天气 an entity at temperature 1, and large enough when it is warmer."""
     nlp = spacy.load(model)
-    get_pipe(nlp, "crf_ner").gazetteer.add("ORG", [nlp.make_doc("天气")], rule="soft", weight=6.0)
+    get_pipe(nlp, "crf_ner").gazetteer.add("ORG", [nlp.make_doc("天气")], rule="soft", weight=9.0)
     assert not nlp("今天天气很好，大家都很高兴。").ents
     nlp.to_disk(tmp_path / "model")
     result = calibrate(tmp_path / "model", data, tmp_path / "out")

@@ -29,6 +29,7 @@ from tests.util import (
     examples_from,
     get_pipe,
     head_of,
+    joined,
     optimizer,
     overfitted,
 )
@@ -142,14 +143,9 @@ def test_strided_windows_lose_no_entity(encoder: Path) -> None:
 @pytest.mark.parametrize("copies", [15, 90])
 def test_a_long_document_loses_no_entity_to_windows(copies: int) -> None:
     """Some 800 and 5,000 characters, with window and buckets far below: all mentions of all copies are found."""
-    nlp = overfitted({**SMALL_MODEL, "attention_window": 8, "max_padded_tokens": 64}, steps=80)
-    text, mentions = "", []
-    for _ in range(copies):
-        for part, found in TEXTS:
-            mentions += [
-                (len(text) + start, len(text) + end, label) for start, end, label in entity_offsets(part, found)
-            ]
-            text += part
+    # Where one text ends and the next begins is a part of what it has learnt.
+    nlp = overfitted({**SMALL_MODEL, "attention_window": 8, "max_padded_tokens": 64}, steps=60, together=True)
+    text, mentions = joined(copies)
     doc = nlp(text)
     assert len(doc) == len(text) >= {15: 800, 90: 5000}[copies]
     found_mentions = {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}

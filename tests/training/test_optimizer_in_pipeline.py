@@ -19,7 +19,7 @@ from spacy_crf_ner.training.optimizer import AdamW
 from spacy_crf_ner.training.parameter_groups import NO_DECAY
 from tests.tiny_encoder import LISTENER, save_tiny_bert
 from tests.training.util import Key, adamw, finish, gradients
-from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, examples_from, get_pipe, head_of
+from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, at_random, examples_from, get_pipe, head_of
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def chars_pipeline() -> Language:
     nlp = spacy.blank("zh")
     nlp.add_pipe("crf_ner", config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
-    return nlp
+    return at_random(nlp)
 
 
 def weights_of(nlp: Language) -> Dict[Key, torch.Tensor]:
@@ -78,7 +78,7 @@ def two_heads(encoder: Path, **settings: Any) -> Language:
     nlp.add_pipe("crf_ner", config={"model": {**SMALL_MODEL, "tok2vec": LISTENER}})
     nlp.add_pipe("crf_ner", name="chars", config={"model": SMALL_MODEL})
     nlp.initialize(get_examples=lambda: examples_from(nlp))
-    return nlp
+    return at_random(nlp)
 
 
 def test_two_hundred_steps_are_those_of_torch(encoder: Path) -> None:
