@@ -10,7 +10,7 @@ from spacy.language import Language
 from typer import echo
 
 from spacy_crf_ner.formats.guess import Guess
-from spacy_crf_ner.messages import quote, short, show_path
+from spacy_crf_ner.messages import short, show_path
 
 FormatOption = Annotated[
     str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")
@@ -61,7 +61,7 @@ def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, An
     for setting in given or ():
         name, equals, value = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {quote(setting)}: no value; write NAME=VALUE")
+            raise ValueError(f"--set {short(setting)}: no value; write NAME=VALUE")
         try:
             settings[name.replace("-", "_")] = json.loads(value)
         except (ValueError, RecursionError):

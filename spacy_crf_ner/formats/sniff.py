@@ -14,6 +14,7 @@ from spacy_crf_ner.formats.source import HEAD, Source
 from spacy_crf_ner.messages import quote
 
 _BYTE_ORDER_MARK = "\ufeff"
+_DOCBIN = ".spacy"
 _ZLIB = b"\x78\x9c"
 MAX_LINES = 2000
 """How many lines are looked at."""
@@ -41,6 +42,8 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         return Guess("spacy", {}, "the bytes of a DocBin")
     if start.startswith(MAGIC):
         return Guess("parquet", {}, "the bytes of Parquet")
+    if source.path.suffix == _DOCBIN:
+        raise source.error("not a DocBin (its first bytes are others)", "write it again, or rename the file")
     # A text beside its annotation, whatever stands in it: its bytes are read as they are.
     if (guess := brat.recognise(Head(source.path, "", [], False))) is not None:
         return guess

@@ -112,7 +112,7 @@ def test_errors_are_one_line(tmp_path: Path, model: Path, data: Path) -> None:
     for args, named in (
         ((tmp_path / "nowhere", data), "nowhere"),
         ((model, tmp_path / "nowhere.spacy"), "nowhere.spacy: no such file"),
-        ((model, broken), "broken.spacy:1: the first lines are of no format"),
+        ((model, broken), "broken.spacy: not a DocBin"),
         ((model, empty), "empty.spacy: holds no text"),
         ((model, data, "--output", tmp_path), f"{tmp_path}: is a directory"),
         ((model, data, "--code", bad_code), "bad.py: cannot be imported (ZeroDivisionError"),
