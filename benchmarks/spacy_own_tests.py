@@ -35,7 +35,9 @@ FILES = [
     "training/test_rehearse.py",
     "training/test_training.py",
 ]
-NAME = re.compile(r"""(?<!state_type = )(?<!state_type.\] = )(["'])ner\1(?!: iob)|(?<=\[components\.)ner(?=[.\]])""")
+NAME = re.compile(
+    r"""(?<!state_type = )(?<!state_type.\] = )(["'])ner\1(?!: iob)|(?<=\[components\.)ner(?=[.\]])"""
+)
 """The factory's name; not the parser's `state_type`, nor the key of gold annotation."""
 
 
