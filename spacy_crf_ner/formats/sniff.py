@@ -15,6 +15,7 @@ from spacy_crf_ner.messages import quote
 
 _BYTE_ORDER_MARK = "\ufeff"
 _DOCBIN = ".spacy"
+_ZIP = b"PK\x03\x04"
 _ZLIB = b"\x78\x9c"
 MAX_LINES = 2000
 """How many lines are looked at."""
@@ -42,6 +43,8 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         return Guess("spacy", {}, "the bytes of a DocBin")
     if start.startswith(MAGIC):
         return Guess("parquet", {}, "the bytes of Parquet")
+    if start.startswith(_ZIP):
+        raise source.error("is a ZIP archive", "unpack it, and name its files or their folder")
     if source.path.suffix == _DOCBIN:
         raise source.error("not a DocBin (its first bytes are others)", "write it again, or rename the file")
     # A text beside its annotation, whatever stands in it: its bytes are read as they are.

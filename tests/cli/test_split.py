@@ -308,7 +308,7 @@ def test_a_disk_that_fills_up_leaves_all_as_it_was(data: Path, tmp_path: Path, b
         told = refused(*args)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert told.startswith(f"{tmp_path / 'out'}: cannot be written (File too large); choose an output ")
+    assert told.startswith(f"{tmp_path / 'out'}: cannot be written (File too large); choose a place ")
     assert names(tmp_path) == ["in.jsonl", *(["out"] if before else [])]
     if before:
         assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == contents
