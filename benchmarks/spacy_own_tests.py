@@ -43,7 +43,7 @@ NAME = re.compile(
 
 def naming(source: str) -> Set[str]:
     """The tests of a file that hold the factory's name, or name something at the top of the file that does."""
-    top: Dict[str, ast.AST] = {}
+    top: Dict[str, ast.stmt] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
             top[node.name] = node
