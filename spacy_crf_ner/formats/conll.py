@@ -158,10 +158,10 @@ def _checked(rows: Rows, source: Source) -> Rows:
         if row is not None:
             n_rows += 1
             first = first or row.token
-            is_text = is_text or (row.token != first and not row.token.isdecimal())
+            is_text = is_text or (row.token != first and not any(map(str.isdecimal, row.token)))
         yield row
     if n_rows > 1 and not is_text and not first.isalpha():
-        what = f"column 0 holds no text: all its cells are numbers, or {quote(first)}"
+        what = f"column 0 holds no text: all its cells hold a digit, or {quote(first)}"
         raise source.error(what, "choose the column of the tokens with --set token_column=N")
 
 

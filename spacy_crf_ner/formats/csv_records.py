@@ -6,16 +6,17 @@ in each. A file without such a column has an empty row between sentences.
 
 import csv
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.annotation_keys import are_tags
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.guess import Guess, Head
+from spacy_crf_ner.formats.guess import Guess, Head, Unclear
 from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
+from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.messages import quote
@@ -27,9 +28,21 @@ Column = Union[str, int, None]
 MAX_SENTENCE = 10_000
 """No sentence has as many rows: in a file of such, the column of the sentence is not named."""
 
-_TOKENS = ("word", "token", "words", "tokens")
+_TOKENS = ("word", "token", "words", "tokens", "char", "character")
 _TAGS = ("tag", "ner_tag", "ner", "label", "tags", "ner_tags", "labels", "iob", "bio")
-_SENTENCES = ("sentence #", "sentence_id", "sentence_idx", "sentence id", "sent_id", "sentence")
+_SENTENCES = (
+    *(
+        "sentence #",
+        "sentence_id",
+        "sentence_idx",
+        "sentence id",
+        "sentence number",
+        "sent_id",
+        "sentence",
+        "sent",
+    ),
+    *("sentence_no", "sid"),
+)
 _NAME_THEM = "name the columns with --set token_column=NAME --set tag_column=NAME (and sentence_column)"
 
 
@@ -92,13 +105,45 @@ def guess_csv(head: Head) -> Optional[Guess]:
         columns = _told(names)
         if columns is None or len(rows) < 2:
             continue
-        tags = [row[columns.tag] for row in rows[1:] if len(row) == columns.n]
-        if 2 * len(tags) > len(rows) - 1 and are_tags([tag for tag in tags if tag]):
+        whole = [row for row in rows[1:] if len(row) == columns.n]
+        tags = guess_tags([[row[columns.tag] for row in whole]])
+        if 2 * len(whole) > len(rows) - 1 and tags is not None:
+            _check_sentences(columns, names, whole)
+            _check_tags(columns, names, whole, tags)
             settings = {} if delimiter == "," else {"delimiter": delimiter}
+            settings.update(tags.settings())
             return Guess(
                 "csv", settings, f"a header with {quote(names[columns.token])} and {quote(names[columns.tag])}"
             )
     return None
+
+
+def _check_tags(columns: _Columns, names: Sequence[str], rows: Sequence[Sequence[str]], tags: Tags) -> None:
+    """Refuse rows with other tags in another column."""
+    for number, name in enumerate(names):
+        if number in (columns.token, columns.tag, columns.sentence):
+            continue
+        other = guess_tags([[row[number] for row in rows]])
+        if other is not None and other.n_entities and other.entities != tags.entities:
+            mine = names[columns.tag]
+            what = f"the columns {quote(mine)} ({tags.told()}) and {quote(name)} ({other.told()}) hold tags"
+            raise Unclear(what, f"choose one with --format csv --set tag_column={mine} (or {name})")
+
+
+def _check_sentences(columns: _Columns, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Refuse rows whose sentences are not told by a column that is known, and may be by another."""
+    if columns.sentence is not None:
+        return
+    for number, name in enumerate(names):
+        runs = [value for value, _ in groupby(row[number] for row in rows)]
+        is_number = all(value.isdecimal() for value in runs)
+        if (
+            number not in (columns.token, columns.tag)
+            and is_number
+            and 1 < len(runs) == len(set(runs)) < len(rows)
+        ):
+            mend = f"if it does, give --set sentence_column={name}, and otherwise --format csv"
+            raise Unclear(f"the column {quote(name)} may name the sentences", mend)
 
 
 def explain_csv(head: Head) -> Optional[Tuple[str, str]]:

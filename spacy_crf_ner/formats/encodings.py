@@ -87,13 +87,16 @@ def _share_of_common(raw: bytes, encoding: str) -> float:
 
 
 def _share_of_single(raw: bytes) -> float:
-    """The share of the bytes beyond ASCII that are letters or marks of cp1252 and have none beside them."""
+    """The share of the bytes beyond ASCII that have none beside them and a letter of ASCII."""
     try:
         text = raw.decode(_LATIN)
     except UnicodeDecodeError:
         return 0.0
     beyond = [i for i, character in enumerate(text) if character > "\x7f"]
-    single = sum(text[i - 1 : i].isascii() and text[i + 1 : i + 2].isascii() for i in beyond)
+    single = 0
+    for i in beyond:
+        before, after = text[max(i - 1, 0) : i], text[i + 1 : i + 2]
+        single += before.isascii() and after.isascii() and (before.isalpha() or after.isalpha())
     return single / len(beyond) if beyond else 0.0
 
 
@@ -111,6 +114,7 @@ class Recoded(io.RawIOBase):
     ) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        self._encoding = encoding
         self._newlines: Optional[io.IncrementalNewlineDecoder] = None
         self._fail = fail
         self._first, self._ended = True, False
@@ -137,6 +141,9 @@ class Recoded(io.RawIOBase):
             text = self._decoder.decode(raw, final=self._ended)
         except UnicodeDecodeError as error:
             raise self._fail(error, self._offset - held, self._line) from None
+        except UnicodeError as error:  # no byte order mark where the encoding's name asks for one
+            first = UnicodeDecodeError(self._encoding, raw, 0, 1, str(error))
+            raise self._fail(first, self._offset - held, self._line) from None
         self._offset += len(raw)
         self._line += text.count("\n")
         if self._first and "\r" in text and "\n" not in text:

@@ -2,6 +2,7 @@
 pairs (`王/B-PER 明/I-PER 去/O`, or `我们/o 华盛顿/ns 去/o` as in the files of the MSRA bakeoff of 2006).
 """
 
+from itertools import chain
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
@@ -106,7 +107,7 @@ def recognise(head: Head) -> Optional[Guess]:
             continue
         if separator == SLASH and all(SLASH in token for line in tokens for token in line):
             raise Unclear("each token has several tags, with / between", "write one after each, as token/B-PER")
-        return _guess(tags, separator)
+        return _guess(tags, tokens, separator)
     return None
 
 
@@ -117,12 +118,13 @@ def _are_columns(tokens: Sequence[Sequence[str]]) -> bool:
     return any(all(cell.isupper() for cell in column) for column in [*zip(*tokens)][1:])
 
 
-def _guess(tags: Tags, separator: str) -> Guess:
+def _guess(tags: Tags, tokens: Sequence[Sequence[str]], separator: str) -> Guess:
     scheme = tags.scheme
     if scheme == "bare":
-        if tags.labels <= _UNITS:
+        are_joined = any(end - start > 1 for _, start, end, _ in tags.entities)
+        if tags.labels <= _UNITS and not (are_joined and max(map(len, chain(*tokens))) == 1):
             scheme = "whole"
-        elif any(end - start > 1 for _, start, end, _ in tags.entities):
+        elif are_joined:
             what = "neighbouring tokens have one label"
             raise Unclear(
                 what, "give --set scheme=bare if they are one entity, or --set scheme=whole if each is one"

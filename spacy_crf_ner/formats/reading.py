@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.brat import BRAT, without_companions
 from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
 from spacy_crf_ner.formats.guess import Guess
+from spacy_crf_ner.formats.label_studio import PREDICTIONS
 from spacy_crf_ner.formats.registry import get_reader
 from spacy_crf_ner.formats.sniff import sniff
 from spacy_crf_ner.formats.source import Source, find_files
@@ -69,4 +70,7 @@ def read(
             raise source.error(f"holds no text in the format {name}", "name another file, or its --format")
         if not annotated:
             what = f"read as {name}, and none of its {n_docs:,} texts has annotation"
-            raise source.error(what, f"if they shall have none, give --format {name}")
+            mend = f"if they shall have none, give --format {name}"
+            if make.counts.notes[PREDICTIONS]:
+                mend = f"read the predictions with --set label_key=predictions or, {mend}"
+            raise source.error(what, mend)

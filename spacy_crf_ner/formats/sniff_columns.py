@@ -90,17 +90,27 @@ def _guess(sentences: Sentences, given: Mapping[str, Any], why: str) -> Optional
     """Tell the columns of sentences whose rows are all of one width."""
     sentences = [sentence for sentence in sentences if sentence]
     width = len(sentences[0][0])
-    columns = [_column(number, sentences) for number in range(width)]
+    # A position in the word, which ends each token of Weibo NER, is no part of it.
+    at_end = width == 2 and has_positions(sentences)
+    bare = [[[token[:-1], tag] for token, tag in sentence] for sentence in sentences] if at_end else sentences
+    columns = [_column(number, bare) for number in range(width)]
     tagged = [column for column in columns if column.tags is not None]
     if not tagged:
         return None
     names = ("tag_column", "token_column")
     place = {name: given[name] % width for name in names if _is_column(given.get(name), width)}
-    tags = columns[place["tag_column"]] if "tag_column" in place else _tag_column(tagged)
+    tags = columns[place["tag_column"]] if "tag_column" in place else _tag_column(tagged, sum(map(len, sentences)))
     if tags.tags is None:
         return None
     others = [column for column in columns if column is not tags]
-    token = columns[place["token_column"]] if "token_column" in place else _token_column(others, sentences)
+    # So it is in the files of the shared tasks of CoNLL: -DOCSTART- lines, or chunks beside the entities.
+    is_conll = bool(why) or any(_holds_chunks(column) for column in tagged if column is not tags)
+    if "token_column" in place:
+        token = columns[place["token_column"]]
+    elif is_conll and columns[0].kind in ("text", "codes"):
+        token = columns[0]
+    else:
+        token = _token_column(others, sentences)
     settings: Dict[str, Any] = {"scheme": tags.tags.scheme}
     if tags.tags.spelling is not None:
         settings["spelling"] = tags.tags.spelling
@@ -136,11 +146,9 @@ def _kind(cells: Sequence[Sequence[str]], values: "Counter[str]") -> str:
         return "numbers"
     if len(values) == 1 and n_rows > 1:
         return "one value"
-    # The name of a document or a sentence: it has a digit, and comes in runs.
-    if n_rows > len(values) and all(any(map(str.isdecimal, value)) for value in values):
-        runs = [value for value, _ in groupby(cell for sentence in cells for cell in sentence)]
-        if len(runs) == len(values) or all(len(set(sentence)) == 1 for sentence in cells):
-            return "ids"
+    # Names of documents and sentences, offsets, times, addresses: of a text, not every token holds a digit.
+    if n_rows > 1 and all(any(map(str.isdecimal, value)) or "://" in value for value in values):
+        return "ids"
     return "codes" if all(_CODE.fullmatch(value) for value in values) else "text"
 
 
@@ -148,13 +156,18 @@ def _is_number(cell: str) -> bool:
     return cell.isascii() and cell.replace(".", "", 1).replace("-", "", 1).isdecimal()
 
 
-def _tag_column(tagged: Sequence[Column]) -> Column:
+def _tag_column(tagged: Sequence[Column], n_rows: int) -> Column:
     """The column of the entities, of those that hold tags."""
     holding = [column for column in tagged if column.tags is not None and column.tags.n_entities]
     named = [column for column in holding if not _holds_chunks(column)] or holding
+    if not named and len(tagged) > 1:
+        numbers = " and ".join(f"column {column.number}" for column in tagged)
+        raise Unclear(f"{numbers} hold nothing but O where they begin", "choose one with --set tag_column=N")
     if not named:
         return tagged[-1]
-    if len({column.tags.entities for column in named if column.tags is not None}) > 1:
+    if len({column.tags.entities for column in named if column.tags is not None}) > 1 or (
+        n_rows == 1 < len(named)
+    ):
         each = ", ".join(
             f"column {column.number} ({column.tags.told()})" for column in named if column.tags is not None
         )
@@ -163,19 +176,24 @@ def _tag_column(tagged: Sequence[Column]) -> Column:
 
 
 def _holds_chunks(column: Column) -> bool:
-    return column.tags is not None and column.tags.labels <= _CHUNKS
+    return column.tags is not None and bool(column.tags.labels) and column.tags.labels <= _CHUNKS
 
 
 def _token_column(columns: Sequence[Column], sentences: Sentences) -> Column:
     """The column of the tokens, of those that are not that of the tags."""
     texts = [column for column in columns if column.kind == "text"]
-    texts = texts or [column for column in columns if column.kind == "codes"]
+    codes = [column for column in columns if column.kind == "codes"]
     if not texts and len(columns) == 1 and sentences[0][0][columns[0].number].isalpha():
         texts = [column for column in columns if column.kind == "one value"]  # there is no other
+    if not texts and not any(column.kind == "numbers" and not _counts(column, sentences) for column in columns):
+        texts, codes = codes, []  # tokens in capitals; numbers beside them may be the tokens, unless they count
     if not texts:
         held = ", ".join(f"column {column.number} holds {column.kind}" for column in columns)
         what = f"no column holds text: {held}"
         raise Unclear(what, "if one holds the tokens all the same, choose it with --set token_column=N")
+    # Words in capitals look like parts of speech, and parts of speech in small letters like words: there are fewer
+    # of these.
+    texts += [column for column in codes if column.n_values > max(text.n_values for text in texts)]
     most = max(texts, key=lambda column: column.n_values)
     if sum(map(len, sentences)) >= _MIN_ROWS:
         texts = [column for column in texts if column.n_values * _MANY > most.n_values]
@@ -186,6 +204,17 @@ def _token_column(columns: Sequence[Column], sentences: Sentences) -> Column:
         )
         raise Unclear(f"several columns could hold the tokens: {seen}", "choose one with --set token_column=N")
     return texts[0]
+
+
+def _counts(column: Column, sentences: Sentences) -> bool:
+    """Whether numbers count the tokens of sentences, or name them."""
+    rows = [row[column.number] for sentence in sentences for row in sentence]
+    if rows[0] not in ("0", "1"):
+        return False
+    steps = {
+        int(after) - int(before) for before, after in pairwise(rows) if after.isdecimal() and before.isdecimal()
+    }
+    return all(step <= 1 for step in steps)
 
 
 def _boundaries(
@@ -204,7 +233,7 @@ def _boundaries(
     ids = {
         column.number: len([*groupby(row[column.number] for row in rows)])
         for column in columns
-        if column is not token and column.kind in ("numbers", "ids") and _comes_in_runs(rows, column.number)
+        if column is not token and _names_sentences(column, rows)
     }
     if indices and set(indices) <= set(ids):
         what = f"column {indices[0]} may name the sentences or count their tokens"
@@ -226,10 +255,17 @@ def _counts_anew(cells: Sequence[str]) -> bool:
     return bool(anew) and set(anew) == {counts[0]} and counts[0] in (0, 1) and len(anew) + 1 < len(counts)
 
 
-def _comes_in_runs(rows: Sequence[Sequence[str]], number: int) -> bool:
-    """Whether a column has several values, each in one run, one of them of several rows."""
-    runs = [value for value, _ in groupby(row[number] for row in rows)]
-    return 1 < len(runs) == len(set(runs)) < len(rows)
+def _names_sentences(column: Column, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column has several values, each in one run, one of them of several rows; numbers go up by 1."""
+    if column.kind not in ("numbers", "ids"):
+        return False
+    runs = [value for value, _ in groupby(row[column.number] for row in rows)]
+    if not 1 < len(runs) == len(set(runs)) < len(rows):
+        return False
+    return column.kind == "ids" or all(
+        before.isdecimal() and after.isdecimal() and int(after) == int(before) + 1
+        for before, after in pairwise(runs)
+    )
 
 
 def is_comment(line: str, before: str) -> bool:

@@ -178,7 +178,8 @@ def _of_text(record: Dict[str, Any]) -> Optional[_Verdict]:
         if not any(key in record for key in _TASK_KEYS):
             return None
         inner = next((key for key in TEXT_KEYS if isinstance(data.get(key), str)), None)
-        inner = inner or next((key for key, value in data.items() if isinstance(value, str)), None)
+        strings = [key for key, value in data.items() if isinstance(value, str)]
+        inner = inner or (strings[0] if len(strings) == 1 else None)
         if inner is None:
             return None
         task_key = next(key for key in _TASK_KEYS if key in record)

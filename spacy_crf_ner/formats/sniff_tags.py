@@ -8,9 +8,13 @@ from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES, Scheme
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE
 
-_UNTYPED = "\x00"
+_UNTYPED = "X"
 """The label that stands in for the one that is missing, while the scheme of untyped tags is told."""
 _BARE_LABEL = re.compile(r"[^\W\d_][\w./&:-]*")
+_SEVERAL = re.compile(r"[,;|+]\s*[BIESMLUW]-")
+"""Several tags in one cell."""
+_LETTERED = re.compile(r"(begin|inside|[bieslmuw])[\W_].*|.*[\W_](begin|inside|[bieslmuw])", re.IGNORECASE)
+"""A tag in a spelling that is not known, as B:PER or BEGIN-PER."""
 _BARE_SHARE = 0.2
 """How many of bare labels must be O: a column of other words has none."""
 
@@ -79,7 +83,9 @@ def _with_letters(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Opt
 
 def _is_tag(tag: str) -> bool:
     letter, hyphen, label = tag.partition("-")
-    return tag == OUTSIDE or (letter in LETTERS and bool(hyphen) and any(map(str.isalpha, label)))
+    return tag == OUTSIDE or (
+        letter in LETTERS and bool(hyphen) and any(map(str.isalpha, label)) and not _SEVERAL.search(label)
+    )
 
 
 def _untyped(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Tags]:
@@ -98,7 +104,11 @@ def _bare(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Ta
     labels = {value for value in values if value and value.upper() != OUTSIDE}
     if not labels or n_outside < _BARE_SHARE * values.total() or len(labels) > 1 + values.total() // 2:
         return None
-    if not all(map(_BARE_LABEL.fullmatch, labels)) or any(len(label) < 2 or has_letter(label) for label in labels):
+    if not all(_BARE_LABEL.fullmatch(label) and len(label) > 1 for label in labels):
+        return None
+    if any(has_letter(label) or _LETTERED.fullmatch(label) for label in labels):
+        return None
+    if any(label[0] == "I" and f"B{label[1:]}" in labels for label in labels):  # BPER, IPER
         return None
     entities = _entities(ALL_SCHEMES["bare"], cells)
     return Tags("bare", None, entities, frozenset(labels), "labels without B- and I-")

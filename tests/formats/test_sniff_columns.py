@@ -196,3 +196,100 @@ def test_bmewo(tmp_path: Path) -> None:
     path = put(tmp_path, "Ann W-PER\nin O\nNew B-LOC\nYork M-LOC\nCity E-LOC\n")
     assert sniff(Source(path)).format == "bmewo"
     assert found_in(path, lang="en").names == [[("Ann", "PER"), ("New York City", "LOC")]]
+
+
+CHARACTERS = "王明去了北京大学他说今天是个好日子呢我们走吧"
+
+
+@pytest.mark.parametrize(
+    "other", ["w{i}", "{i}:{j}", "[{i},{j}]", "{i}_{j}", "00:00:{i}.1", "http://x/{i}", "Rom:{i}"]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_names_places_and_times_that_all_differ_are_no_text(tmp_path: Path, other: str, first: bool) -> None:
+    """They have more values than the characters of a text."""
+    rows = []
+    for i in range(150):
+        cells = [CHARACTERS[i % len(CHARACTERS)], other.format(i=i, j=i + 1)]
+        rows.append([*(reversed(cells) if first else cells), "B-PER" if i % 9 == 0 else "O"])
+    path = put(tmp_path, "".join("\t".join(row) + "\n" for row in rows))
+    assert sniff(Source(path)).settings.get("token_column", 0) == int(first)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SOCCER n O\nJAPAN n B-LOC\nWIN v O\nCHINA n B-LOC\n",
+        "SOCCER Noun O\nJAPAN Noun B-LOC\nWIN Verb O\nCHINA Noun B-LOC\n",
+        "1998 CD O\n12 NN B-PER\n13 CD O\n",
+        "12\tNUM\tB-X\n13\tNOUN\tO\n\n14\tNUM\tO\n",
+        "a O O\nb O O\n",
+        "王明去 ||| B-PER I-PER O\n",
+    ],
+)
+def test_tokens_in_capitals_or_numbers_are_not_passed_over(tmp_path: Path, content: str) -> None:
+    with pytest.raises(FormatError, match=r"a\.txt:1: .*(token|tag)_column=N"):
+        found_in(put(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    "tags", ["B:PER I:PER", "B.PER I.PER", "PER/B PER/I", "BEGIN-PER INSIDE-PER", "BPER IPER"]
+)
+@pytest.mark.parametrize("line", ["{}\t{}\n", "{}/{} "])
+def test_tags_in_a_spelling_that_is_not_known_are_no_labels(tmp_path: Path, tags: str, line: str) -> None:
+    rows = zip(["Ann", "Lee", "left", "x"], [*tags.split(), "O", "O"])
+    with pytest.raises(FormatError, match="of no format that can be told"):
+        found_in(put(tmp_path, "".join(line.format(token, tag) for token, tag in rows)))
+
+
+@pytest.mark.parametrize("tag", ["B-PER,B-LOC", "B-PER|I-LOC", "B-PER\u200b", "B-PER\x02I-PER"])
+def test_several_tags_and_what_does_not_print_are_no_label(tmp_path: Path, tag: str) -> None:
+    with pytest.raises(FormatError):
+        found_in(put(tmp_path, f"Ann\t{tag}\nleft\tO\n"))
+
+
+@pytest.mark.parametrize(
+    "content", ["Ann 2 B-PER\nbig 2 O\nleft 3 O\nx 0 O\n", "Ann B-PER 0.9\nleft O 0.8\nRom O 0.8\n"]
+)
+def test_heads_and_scores_are_no_sentences(tmp_path: Path, content: str) -> None:
+    assert len(found_in(put(tmp_path, content), lang="en").docs) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SOCCER NN I-NP O\nJAPAN NNP I-NP I-LOC\nLUCKY NNP I-NP O\n",
+        "-DOCSTART- -X- O O\n\nEl DA O O\nAbogado NC O B-PER\n",
+    ],
+)
+def test_files_of_the_shared_tasks_have_the_token_first(tmp_path: Path, content: str) -> None:
+    assert "token_column" not in sniff(Source(put(tmp_path, content))).settings
+
+
+@pytest.mark.parametrize("content", ["doc1\t1\tAnn\tB-PER\ndoc2\t2\tleft\tO\n", "1.1\tAnn\tB-PER\n1.2\tleft\tO\n"])
+def test_column_whose_cells_all_hold_a_digit_is_no_text_for_conll(tmp_path: Path, content: str) -> None:
+    with pytest.raises(FormatError, match="column 0 holds no text"):
+        found_in(put(tmp_path, content), format="conll")
+
+
+def test_csv_asks_which_column_holds_the_tags_and_the_sentences(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="'Tag' .* and 'Pred' .* hold tags; .* --set tag_column=Tag"):
+        found_in(put(tmp_path, "Word,Tag,Pred\nAnn,B-PER,O\nleft,O,B-LOC\n"))
+    with pytest.raises(FormatError, match="'doc' may name the sentences; .* --set sentence_column=doc"):
+        found_in(put(tmp_path, "doc,x,word,tag\n1,1,Ann,B-PER\n1,1,left,O\n2,1,Bob,B-PER\n"))
+    assert found_in(put(tmp_path, "Word,Tag\nAnn,S-PER\nleft,O\n"), lang="en").names == [[("Ann", "PER")]]
+
+
+def test_label_studio_text_that_could_be_one_of_several_is_asked_for(tmp_path: Path) -> None:
+    task = '[{"data": {"id": "7", "my": "Ann left"}, "annotations": [{"result": []}]}]'
+    with pytest.raises(FormatError, match="text_key=NAME"):
+        found_in(put(tmp_path, task))
+
+
+def test_units_of_single_characters_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="scheme=bare .* scheme=whole"):
+        found_in(put(tmp_path, "王/nr 明/nr 去/o 北/ns 京/ns\n"))
+
+
+def test_encoding_that_asks_for_a_mark(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"a\.txt:1: not UTF-16 .* --encoding"):
+        list(Source(put(tmp_path, "王 O\n".encode("utf-16-le")), encoding="utf-16").lines())
