@@ -45,7 +45,7 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         return Guess("parquet", {}, "the bytes of Parquet")
     if start.startswith(_ZIP):
         raise source.error("is a ZIP archive", "unpack it, and name its files or their folder")
-    if source.path.suffix == _DOCBIN:
+    if start and source.path.suffix == _DOCBIN:
         raise source.error("not a DocBin (its first bytes are others)", "write it again, or rename the file")
     # A text beside its annotation, whatever stands in it: its bytes are read as they are.
     if (guess := brat.recognise(Head(source.path, "", [], False))) is not None:

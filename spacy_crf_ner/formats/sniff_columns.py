@@ -183,8 +183,8 @@ def _token_column(columns: Sequence[Column], sentences: Sentences) -> Column:
     """The column of the tokens, of those that are not that of the tags."""
     texts = [column for column in columns if column.kind == "text"]
     codes = [column for column in columns if column.kind == "codes"]
-    if not texts and len(columns) == 1 and sentences[0][0][columns[0].number].isalpha():
-        texts = [column for column in columns if column.kind == "one value"]  # there is no other
+    if not texts and len(columns) == 1 and sentences[0][0][columns[0].number][:1].isalpha():
+        texts = [column for column in columns if column.kind in ("one value", "ids")]  # there is no other
     if not texts and not any(column.kind == "numbers" and not _counts(column, sentences) for column in columns):
         texts, codes = codes, []  # tokens in capitals; numbers beside them may be the tokens, unless they count
     if not texts:
