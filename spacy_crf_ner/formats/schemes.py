@@ -60,7 +60,7 @@ class Scheme:
         if tag == OUTSIDE:
             return OUTSIDE, ""
         prefix, hyphen, label = tag.partition("-")
-        if hyphen and label and label.isprintable() and not any(map(str.isspace, label)):
+        if hyphen and label and not any(map(str.isspace, label)):
             if prefix in self.prefixes:
                 return prefix, label
             if others := [scheme.name for scheme in SCHEMES.values() if prefix in scheme.prefixes]:

@@ -83,9 +83,12 @@ def _with_letters(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Opt
 
 def _is_tag(tag: str) -> bool:
     letter, hyphen, label = tag.partition("-")
-    return tag == OUTSIDE or (
-        letter in LETTERS and bool(hyphen) and any(map(str.isalpha, label)) and not _SEVERAL.search(label)
-    )
+    return tag == OUTSIDE or (letter in LETTERS and bool(hyphen) and _is_label(label))
+
+
+def _is_label(label: str) -> bool:
+    """Whether a label is one, and no number, several tags, or a tag and what does not print."""
+    return any(map(str.isalpha, label)) and label.isprintable() and not _SEVERAL.search(label)
 
 
 def _untyped(cells: Sequence[Sequence[str]], values: "Counter[str]") -> Optional[Tags]:
