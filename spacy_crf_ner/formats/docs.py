@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote
 
@@ -254,10 +255,9 @@ class DocMaker:
         self.counts.duplicates += len(places) - len(unique)
         entities = filter_spans(unique)
         self.counts.overlapping += len(unique) - len(entities)
-        # What is left out of a text is missing, not O.
-        covered = {i for entity in entities for i in range(entity.start, entity.end)}
-        left = {i for span in unique for i in range(span.start, span.end)} - covered
-        doc.set_ents(entities, missing=[doc[i : i + 1] for i in sorted(left)], default="outside")
+        doc.set_ents(entities, default="outside")
+        if len(entities) < len(unique):  # what is left out of a text is missing, not O
+            leave_unknown(doc, [(span.start_char, span.end_char) for span in unique])
         if self.spans_key is not None:
             doc.spans[self.spans_key] = unique
         if meta:

@@ -237,3 +237,11 @@ def test_latin_words_that_are_joined_are_counted(lang: str, tokens: List[str], j
     maker_ = maker(lang)
     maker_.from_tokens(tokens, [], SOURCE, 1)
     assert maker_.counts.joined == joined
+
+
+def test_tokens_of_an_entity_that_is_left_out_are_missing() -> None:
+    make = DocMaker(lambda: spacy.blank("en"))
+    doc = make.from_tokens(["a", "b", "c", "d", "e"], [(0, 3, "X"), (2, 4, "Y")], Source("a"), 1)
+    # 3 begins an entity, 1 is inside one, 2 is O and 0 is missing.
+    assert [token.ent_iob for token in doc] == [3, 1, 1, 0, 2]
+    assert make.counts.overlapping == 1
