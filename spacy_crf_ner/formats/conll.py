@@ -7,8 +7,8 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, SCHEMES, Scheme
+from spacy_crf_ner.formats.rows import Row, Rows, sentences
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
@@ -62,11 +62,10 @@ def read_conll(
     columns.check_settings()
     is_tag = partial(_is_tag, ALL_SCHEMES[scheme], SPELLINGS[spelling], type)
     rows = _rows(source, make, is_tag, SPELLINGS[spelling], columns)
-    if scheme in SCHEMES:
-        rows = respelled(rows, source, spelling=spelling, type=type)
     if token_column is None:
         rows = _checked(rows, source)
-    for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
+    tags = ALL_SCHEMES[scheme]
+    for sentence in sentences(rows, tags, source, make, repair=repair, spelling=spelling, type=type):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
 

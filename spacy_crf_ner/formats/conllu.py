@@ -19,7 +19,7 @@ from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import unannotated
-from spacy_crf_ner.formats.rows import Row, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, sentences
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
@@ -279,13 +279,16 @@ def _doc(sentence: _Sentence, source: Source, make: DocMaker, reading: _Tags, sa
 def _entities(words: Sequence[Word], source: Source, make: DocMaker, reading: _Tags) -> List[Span]:
     """The entities of a sentence, in words."""
     tags = [OUTSIDE if word.tag is None else word.tag for word in words]
-    rows = respelled(
-        (Row(word.form, tag, word.line) for word, tag in zip(words, tags)),
+    rows = (Row(word.form, tag, word.line) for word, tag in zip(words, tags))
+    (sentence,) = sentences(
+        rows,
+        reading.scheme,
         source,
+        make,
+        repair=reading.repair,
         spelling=reading.spelling,
         type=reading.type,
     )
-    (sentence,) = sentences(rows, reading.scheme, source, make, repair=reading.repair)
     return sentence.spans
 
 

@@ -13,8 +13,8 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
-from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
+from spacy_crf_ner.formats.rows import Row, Rows, sentences
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
@@ -87,9 +87,8 @@ def read_csv(
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"the setting delimiter is {delimiter!r}; give one character, such as ;")
     rows = _rows(source, delimiter, token_column, tag_column, sentence_column)
-    if scheme in SCHEMES:
-        rows = respelled(rows, source, spelling=spelling, type=type)
-    for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
+    tags = ALL_SCHEMES[scheme]
+    for sentence in sentences(rows, tags, source, make, repair=repair, spelling=spelling, type=type):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
 

@@ -9,8 +9,8 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
-from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
+from spacy_crf_ner.formats.rows import Row, Rows, sentences
+from spacy_crf_ner.formats.schemes import ALL_SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
@@ -60,11 +60,10 @@ def read_inline(
     ):
         raise ValueError(f'the setting separator is {separator!r}; give " ", "/" or another without white space')
     rows = _rows(source, separator)
-    if scheme in SCHEMES:
-        rows = respelled(rows, source, spelling=spelling, type=type)
-    elif scheme == "bare":
+    if scheme == "bare":
         rows = _noted(rows, make)
-    for sentence in sentences(rows, ALL_SCHEMES[scheme], source, make, repair=repair):
+    tags = ALL_SCHEMES[scheme]
+    for sentence in sentences(rows, tags, source, make, repair=repair, spelling=spelling, type=type):
         yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
 

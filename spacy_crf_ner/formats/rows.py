@@ -3,7 +3,7 @@
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.schemes import EMPTY_TAG, Scheme
+from spacy_crf_ner.formats.schemes import EMPTY_TAG, SCHEMES, Scheme
 from spacy_crf_ner.formats.source import Line, Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE, Span
@@ -33,7 +33,14 @@ Rows = Iterator[Optional[Row]]
 
 
 def sentences(
-    rows: Rows, scheme: Scheme, source: Source, make: DocMaker, *, repair: bool = False
+    rows: Rows,
+    scheme: Scheme,
+    source: Source,
+    make: DocMaker,
+    *,
+    repair: bool = False,
+    spelling: str = STANDARD,
+    type: Optional[str] = None,
 ) -> Iterator[Sentence]:
     """Gather rows into sentences and read their entities.
 
@@ -42,9 +49,13 @@ def sentences(
     source (Source): The file, for errors.
     make (DocMaker): Counts the mends, each under its kind in `schemes.REPAIRS`.
     repair (bool): Mend what breaks the scheme and has one obvious reading, an empty tag too.
+    spelling (str): How tags are spelled, one of `SPELLINGS`; labels without letters are taken as they are.
+    type (Optional[str]): The label of all entities, where tags are letters without one.
     YIELDS (Sentence): The sentences, none of them empty.
     RAISES (FormatError): A tag is none of the scheme, or stands where the scheme does not allow it.
     """
+    if scheme.name in SCHEMES:
+        rows = _respelled(rows, source, spelling, type)
     for sentence in _gathered(rows):
 
         def complain(i: int, what: str, mend: str, kind: str, sentence: List[Row] = sentence) -> None:
@@ -80,16 +91,8 @@ def strict_rows(source: Source) -> Rows:
             yield _split(line, source)
 
 
-def respelled(rows: Rows, source: Source, *, spelling: str = STANDARD, type: Optional[str] = None) -> Rows:
-    """Spell the tags of rows as schemes read them: "O", or letter, hyphen and label.
-
-    rows (Rows): The rows.
-    source (Source): The file, for errors.
-    spelling (str): One of `SPELLINGS`.
-    type (Optional[str]): The label of all entities, where tags are letters without one.
-    YIELDS (Optional[Row]): The rows.
-    RAISES (FormatError): A tag is a letter without a label, and no type is given.
-    """
+def _respelled(rows: Rows, source: Source, spelling: str, type: Optional[str]) -> Rows:
+    """The rows with their tags as schemes read them: "O", or letter, hyphen and label."""
     respell = SPELLINGS[spelling].standard
     for row in rows:
         # Most tags of most files are as they should be: this is a loop over all tokens.

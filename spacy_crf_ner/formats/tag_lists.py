@@ -4,7 +4,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.records import Record, shown
-from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences
+from spacy_crf_ner.formats.rows import Row, sentences
 from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import has_letter
@@ -58,10 +58,16 @@ class TagReader:
         if len(named) != len(tokens):
             what = f'"{key}" holds {len(named)} tags for {len(tokens)} tokens'
             raise record.error(what, "write one tag for each token")
-        rows: Rows = (Row(token, tag, record.line) for token, tag in zip(tokens, named))
-        if self._scheme.name in SCHEMES:
-            rows = respelled(rows, record.source, spelling=self._spelling, type=self._type)
-        found = sentences(rows, self._scheme, record.source, make, repair=self._repair)
+        rows = (Row(token, tag, record.line) for token, tag in zip(tokens, named))
+        found = sentences(
+            rows,
+            self._scheme,
+            record.source,
+            make,
+            repair=self._repair,
+            spelling=self._spelling,
+            type=self._type,
+        )
         return [span for sentence in found for span in sentence.spans]
 
     def _name(self, record: Record, tag: Any, key: str) -> str:

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, separator_of, unwritable
-from spacy_crf_ner.formats.rows import Row, Rows, respelled, sentences, strict_rows
+from spacy_crf_ner.formats.rows import Row, Rows, sentences, strict_rows
 from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
@@ -76,8 +76,7 @@ def make_reader(scheme: Scheme) -> TaggedReader:
         rows = strict_rows(source)
         if positions:
             rows = without_positions(rows, source, make)
-        rows = respelled(rows, source, spelling=spelling, type=type)
-        for sentence in sentences(rows, scheme, source, make, repair=repair):
+        for sentence in sentences(rows, scheme, source, make, repair=repair, spelling=spelling, type=type):
             yield make.from_tokens(sentence.tokens, sentence.spans, source, sentence.line)
 
     return read
