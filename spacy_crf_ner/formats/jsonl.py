@@ -23,7 +23,6 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.annotation_keys import ENTITY_KEYS, looks_annotated
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.json_values import values
-from spacy_crf_ner.formats.offsets import CHARACTERS
 from spacy_crf_ner.formats.records import Record, annotation_of, meta_of, to_line
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD
@@ -39,7 +38,7 @@ def read_jsonl(
     *,
     text_key: str = "text",
     label_key: Optional[str] = None,
-    offsets: str = CHARACTERS,
+    offsets: Optional[str] = None,
     ends: Optional[str] = None,
     verify: bool = True,
     scheme: Optional[str] = None,
@@ -60,8 +59,9 @@ def read_jsonl(
     make (DocMaker): Makes the docs.
     text_key (str): The key of the text.
     label_key (Optional[str]): The key of the annotation. None: one of `annotation_keys.ENTITY_KEYS`.
-    offsets (str): What offsets count: "characters" (code points) or, as old versions of Label Studio and doccano
-        have them, "utf-16" units.
+    offsets (Optional[str]): What offsets count: "characters" (code points); "utf-16" units, as old versions of
+        Label Studio and doccano have them; or "tokens" of the record, for which `ends` must be given. None:
+        characters, refused where they cut the record's tokens.
     ends (Optional[str]): Whether ends are "exclusive", or the last character's: "inclusive". None: exclusive in
         the words of the tools whose ends are; else as the entities' texts show.
     verify (bool): Where the text of an entity is given, check that it stands there, white space aside.

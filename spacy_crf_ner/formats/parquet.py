@@ -14,7 +14,6 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.offsets import CHARACTERS
 from spacy_crf_ner.formats.records import Record
 from spacy_crf_ner.formats.source import STDIN, Source
 from spacy_crf_ner.formats.spelling import STANDARD
@@ -38,7 +37,7 @@ def read_parquet(
     token_key: Optional[str] = None,
     text_key: str = "text",
     label_key: Optional[str] = None,
-    offsets: str = CHARACTERS,
+    offsets: Optional[str] = None,
     ends: Optional[str] = None,
     verify: bool = True,
     scheme: Optional[str] = None,

@@ -1,6 +1,6 @@
 """Records of a text and its annotation, in any annotation tool's words -> docs."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 
@@ -17,11 +17,13 @@ from spacy_crf_ner.formats.annotation_keys import (
 )
 from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.entity_lists import Listed, read_list
-from spacy_crf_ner.formats.items import Placing
+from spacy_crf_ner.formats.items import ENDS, EXCLUSIVE, INCLUSIVE, Item, Placing
 from spacy_crf_ner.formats.label_studio import annotation_of_task
-from spacy_crf_ner.formats.offsets import Offsets
+from spacy_crf_ner.formats.offsets import CHARACTERS, UNITS, Offsets
 from spacy_crf_ner.formats.records import Annotation, Link, Record, refuse_unread, rest_missing, shown, unannotated
+from spacy_crf_ner.formats.settings import check_choice
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
+from spacy_crf_ner.formats.token_offsets import TOKENS, in_characters, refuse_token_offsets
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote, short
 
@@ -70,7 +72,7 @@ class TextRecords:
         *,
         text_key: str,
         label_key: Optional[str],
-        offsets: str,
+        offsets: Optional[str],
         ends: Optional[str],
         verify: bool,
     ) -> None:
@@ -81,7 +83,15 @@ class TextRecords:
         self._tags = tags
         self._text_key = text_key
         self._label_key = label_key
-        self._placing = Placing(offsets, ends, verify)
+        if offsets is not None:
+            check_choice("offsets", offsets, (*UNITS, TOKENS))
+        self._unit = offsets
+        self._inclusive = ends == INCLUSIVE
+        if offsets == TOKENS:
+            check_choice("ends", ends, ENDS)
+            self._placing = Placing(CHARACTERS, EXCLUSIVE, verify)
+        else:
+            self._placing = Placing(offsets or CHARACTERS, ends, verify)
         self._notes = make.counts.notes
 
     def doc(self, record: Record) -> Optional[Doc]:
@@ -203,8 +213,9 @@ class TextRecords:
         if is_numbered or are_tags(value) or (value and are_words(value) and key == self._label_key):
             return self._read_tags(record, text, tokens, key)
         listed = read_list(record, value, key, text, self._notes)
-        offsets = self._placing.offsets(record, text, listed.items)
-        spans = [span for each in self._placing.spans(record, offsets, listed.items) for span in each]
+        items = self._items(record, text, tokens, listed)
+        offsets = self._placing.offsets(record, text, items)
+        spans = [span for each in self._placing.spans(record, offsets, items) for span in each]
         links: List[Link] = []
         keys: Tuple[str, ...] = (key,)
         if key == "spans":
@@ -216,6 +227,17 @@ class TextRecords:
             links = _doccano_links(record, listed)
             keys = ("entities", "relations")
         return _Read(Annotation(spans, links, listed.whole), keys)
+
+    def _items(self, record: Record, text: str, tokens: Optional[List[Any]], listed: Listed) -> Sequence[Item]:
+        """The entities of a list, with offsets in the unit of `_placing`."""
+        if self._unit == TOKENS:
+            if tokens is None:
+                raise record.error("the record has no tokens to count", "give --set offsets=characters")
+            places = places_of(record, text, tokens)
+            return in_characters(record, listed.items, places, inclusive=self._inclusive)
+        if self._unit is None and tokens is not None:
+            refuse_token_offsets(record, listed.items, text, tokens)
+        return listed.items
 
     def _read_tags(self, record: Record, text: str, tokens: Optional[List[Any]], key: str) -> _Read:
         places = [(i, i + 1) for i in range(len(text))] if tokens is None else places_of(record, text, tokens)

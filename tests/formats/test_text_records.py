@@ -226,3 +226,51 @@ def test_region_without_a_place_or_a_label_leaves_the_rest_missing(path: Path) -
     whole = {**paths, "labels": ["LOC"], "globalOffsets": {"start": 3, "end": 5}, "text": "上海"}
     found = read("jsonl", write_records(path, keyed("label", [placed, whole])), lang="zh")
     assert (entities(found.docs[0]), dict(found.notes)) == ([PER, LOC], {})
+
+
+BY_TOKEN: Dict[str, Any] = {"text": "Ann Lee left Rome", "tokens": ["Ann", "Lee", "left", "Rome"]}
+
+
+@pytest.mark.parametrize(
+    ("ends", "listed"),
+    [
+        ("exclusive", [[0, 2, "PER"], [3, 4, "LOC"]]),
+        ("inclusive", [[0, 1, "PER"], [3, 3, "LOC"]]),
+        ("exclusive", [{"start": 0, "end": 2, "label": "PER"}, {"start": 3, "end": 4, "type": "LOC"}]),
+        (
+            "inclusive",
+            [{"start_idx": 0, "end_idx": 1, "type": "PER"}, {"start_idx": 3, "end_idx": 3, "type": "LOC"}],
+        ),
+    ],
+)
+def test_offsets_that_count_tokens_are_read_when_the_setting_says_so(path: Path, ends: str, listed: Any) -> None:
+    write_records(path, {**BY_TOKEN, "entities": listed})
+    found = read("jsonl", path, lang="en", offsets="tokens", ends=ends)
+    assert [(ent.text, ent.label_) for ent in found.docs[0].ents] == [("Ann Lee", "PER"), ("Rome", "LOC")]
+    error = refused("jsonl", path, {**BY_TOKEN, "entities": listed})
+    assert "cuts a token of the record if offsets count characters" in error.what
+    assert "--set offsets=tokens" in error.mend
+
+
+def test_offsets_of_characters_beside_tokens_are_not_taken_for_token_numbers(path: Path) -> None:
+    for listed in ([[0, 3, "PER"]], [[0, 2, "PER"]], [[13, 16, "LOC"]]):
+        record = {**BY_TOKEN, "tokens": list(BY_TOKEN["text"].replace(" ", "")), "entities": listed}
+        (doc,) = read("jsonl", write_records(path, record), lang="zh").docs
+        assert len(doc.ents) == 1
+    inside = {**BY_TOKEN, "entities": [[1, 3, "PER"]]}
+    (doc,) = read("jsonl", write_records(path, inside), lang="en", offsets="characters").docs
+    assert [ent.text for ent in doc.ents] == ["nn"]
+
+
+def test_tokens_are_counted_only_where_they_are(path: Path) -> None:
+    settings = {"offsets": "tokens", "ends": "exclusive"}
+    for record, what in (
+        ({"text": "Ann left", "entities": [[0, 1, "PER"]]}, "the record has no tokens to count"),
+        ({**BY_TOKEN, "entities": [[3, 5, "LOC"]]}, "entity (3, 5) does not fit a text of 4 tokens"),
+        ({**BY_TOKEN, "entities": [[2, 2, "LOC"]]}, "entity (2, 2) does not fit a text of 4 tokens"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            read("jsonl", write_records(path, record), lang="en", **settings)
+        assert what in caught.value.what
+    with pytest.raises(ValueError, match="the setting ends is None"):
+        read("jsonl", write_records(path, BY_TOKEN), lang="en", offsets="tokens")
