@@ -9,8 +9,22 @@ from typing import Iterator
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+from thinc.api import fix_random_seed
 
 from tests.warm_python import WarmPython
+
+# The same examples in every run, so that a failure is the change's, and can be repeated.
+# `--hypothesis-profile=deep` looks for new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("deep", print_blob=True)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    """Every test draws the same random numbers in every run, whichever tests ran before."""
+    fix_random_seed(0)
 
 
 @pytest.fixture(scope="session")
