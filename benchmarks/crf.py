@@ -20,8 +20,8 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from spacy_crf_ner.torch_modules.buckets import length_mask
-from spacy_crf_ner.torch_modules.crf import LinearChainCRF
+from spacy_crf_ner.crf.module import LinearChainCRF
+from spacy_crf_ner.torch_utils.buckets import length_mask
 
 SHAPES = [(1, 50, 7), (16, 50, 7), (64, 128, 7), (256, 128, 7), (64, 512, 7), (32, 128, 21), (16, 256, 61)]
 """(batch, longest, tags)"""

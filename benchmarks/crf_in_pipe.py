@@ -20,9 +20,9 @@ from spacy.training import Example
 from spacy.training.batchers import minibatch_by_padded_size
 from thinc.api import Adam
 
-from spacy_crf_ner import component
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
+from spacy_crf_ner.ner import component
 
 
 def timed(function: Callable, seconds: List[float]) -> Callable:

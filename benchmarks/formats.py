@@ -25,7 +25,7 @@ import spacy
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.convert import convert
-from spacy_crf_ner.formats.docs import RENEW_EVERY, DocMaker
+from spacy_crf_ner.formats.doc_builder import RENEW_EVERY, DocMaker
 from spacy_crf_ner.formats.reading import read
 from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.labels import Span

@@ -20,7 +20,7 @@ import spacy
 import torch
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
 
 Offsets = Set[Tuple[int, int, str]]

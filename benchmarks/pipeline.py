@@ -31,7 +31,7 @@ from thinc.api import set_gpu_allocator
 from torch.nn.utils import clip_grad_norm_
 from transformers import BertConfig, BertForTokenClassification, BertModel, BertTokenizerFast
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
 
 CONFIGS = Path(__file__).parent.parent / "configs"

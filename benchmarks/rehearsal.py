@@ -21,7 +21,7 @@ from spacy.training import Example
 from spacy.util import load_config, minibatch
 from thinc.api import Adam, fix_random_seed
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
 
 CONFIG = Path(__file__).parent.parent / "configs" / "char_bilstm.cfg"

@@ -11,10 +11,9 @@ from spacy.language import Language
 from thinc.api import CupyOps, NumpyOps, require_cpu, require_gpu, set_gpu_allocator
 from thinc.compat import has_cupy_gpu
 
-from spacy_crf_ner.model.losses import negative_log_likelihood
-from spacy_crf_ner.model.potentials import Potentials
-from tests.model.util import random_lattices, random_potentials
-from tests.tiny_encoder import (
+from spacy_crf_ner.ner.losses import negative_log_likelihood
+from spacy_crf_ner.tagger.potentials import Potentials
+from tests.encoder.util import (
     encoder_pipeline,
     gradients,
     in_new_process,
@@ -23,6 +22,7 @@ from tests.tiny_encoder import (
     train,
     weights,
 )
+from tests.ner.util import random_lattices, random_potentials
 from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, ents, examples_from, get_pipe, head_of
 
 pytestmark = pytest.mark.skipif(

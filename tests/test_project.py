@@ -15,10 +15,10 @@ from spacy.util import registry
 from thinc.api import Config
 
 from spacy_crf_ner.formats.convert import convert
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
+from tests.encoder.util import save_tiny_bert
 from tests.readme import runs_readme
-from tests.tiny_encoder import save_tiny_bert
 from tests.util import get_pipe
 from tests.warm_python import WarmPython
 

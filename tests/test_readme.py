@@ -22,10 +22,10 @@ from spacy.util import registry
 from thinc.api import Config
 
 import tests.test_project  # noqa: F401 (it marks which commands it runs)
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
+from tests.encoder.util import save_tiny_bert
 from tests.readme import README, ROOT, RUN_ELSEWHERE, Block, Command, difference, find_blocks, find_commands
-from tests.tiny_encoder import save_tiny_bert
 from tests.warm_python import WarmPython
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the blocks run in bash, by processes that fork")

@@ -1,8 +1,8 @@
 """Pipelines that earlier versions saved load, and find what they found.
 
-Those in `saved` were written before the modules moved to the folders that they are in now, over tiny weights: one
-with a character embedding, a gazetteer, a temperature and a label that was added after training; one with an encoder
-that LoRA adapts. Beside each is what it found then.
+Those in `saved` were written before the modules moved to the folders that they are in now. Both are tiny. One has
+a character embedding, a gazetteer, a temperature and a label that was added after training; the other has an
+encoder that LoRA adapts. Beside each is what it found then.
 """
 
 import json

@@ -8,8 +8,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Optimizer, fix_random_seed
 
-from spacy_crf_ner.component import CRFEntityRecognizer
-from spacy_crf_ner.torch_modules.tagger_head import TaggerHead
+from spacy_crf_ner.ner.component import CRFEntityRecognizer
+from spacy_crf_ner.tagger.head import TaggerHead
 
 SMALL_MODEL: Dict[str, Any] = {
     "@architectures": "spacy-crf-ner.CRFTagger.v1",

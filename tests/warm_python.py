@@ -29,7 +29,7 @@ MODULES = [
     "spacy.lang.en",
     "spacy.lang.zh",
     "spacy_crf_ner.cli",
-    "spacy_crf_ner.factory",
+    "spacy_crf_ner.ner.factory",
     "spacy_transformers",
     "transformers",
 ]

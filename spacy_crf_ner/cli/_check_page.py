@@ -10,11 +10,11 @@ from typer import echo
 from wasabi import Printer
 from wasabi.util import wrap
 
-from spacy_crf_ner.evaluation.corpus_check import CorpusReport
-from spacy_crf_ner.evaluation.corpus_findings import amount, percent
-from spacy_crf_ner.evaluation.corpus_stats import Case, SplitStats
-from spacy_crf_ner.evaluation.finding import Finding, Severity
-from spacy_crf_ner.evaluation.surface_forms import SurfaceForm
+from spacy_crf_ner.corpus.ambiguity import SurfaceForm
+from spacy_crf_ner.corpus.check import CorpusReport
+from spacy_crf_ner.corpus.finding import Finding, Severity
+from spacy_crf_ner.corpus.problems import amount, percent
+from spacy_crf_ner.corpus.stats import Case, SplitStats
 
 TEXT_WIDTH = 80
 """As wasabi has it."""

@@ -9,12 +9,12 @@ from spacy.training import Example
 from typer import Argument, Option
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer, calibrate
 from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
-from spacy_crf_ner.files import whole_directory
 from spacy_crf_ner.messages import show_path
 
 FACTORY = "crf_ner"

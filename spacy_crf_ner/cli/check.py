@@ -9,6 +9,7 @@ from spacy.cli._util import import_code
 from typer import Argument, Exit, Option, echo
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._check_page import CheckPage, print_errors
 from spacy_crf_ner.cli._errors import one_line_errors, require_stdout
@@ -23,11 +24,10 @@ from spacy_crf_ner.cli._reading import (
     parse_settings,
     teller,
 )
-from spacy_crf_ner.evaluation.corpus_check import CorpusCheck, CorpusReport
-from spacy_crf_ner.evaluation.finding import Severity, parse_fail_on
-from spacy_crf_ner.evaluation.vocabulary_check import EncoderVocabulary, VectorsVocabulary
-from spacy_crf_ner.files import whole_file
-from spacy_crf_ner.formats.docs import RENEW_EVERY, DocMaker
+from spacy_crf_ner.corpus.check import CorpusCheck, CorpusReport
+from spacy_crf_ner.corpus.finding import Severity, parse_fail_on
+from spacy_crf_ner.corpus.vocabulary import EncoderVocabulary, VectorsVocabulary
+from spacy_crf_ner.formats.doc_builder import RENEW_EVERY, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import find_files
 from spacy_crf_ner.formats.writing import STDOUT

@@ -23,7 +23,7 @@ from spacy_crf_ner.cli._reading import (
     teller,
 )
 from spacy_crf_ner.formats.convert import convert
-from spacy_crf_ner.formats.docs import Counts
+from spacy_crf_ner.formats.doc_builder import Counts
 from spacy_crf_ner.formats.reading import AUTO
 from spacy_crf_ner.formats.source import STDIN, find_files
 from spacy_crf_ner.formats.writing import N_DOCS_PER_FILE, SPACY, STDOUT, Written

@@ -8,11 +8,11 @@ from spacy.cli.evaluate import print_prf_per_type
 from typer import Argument, Option
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import Scores, score
-from spacy_crf_ner.files import whole_file
 from spacy_crf_ner.messages import show_path
 
 

@@ -16,10 +16,10 @@ from thinc.api import Config
 from typer import Argument, Option, echo
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination, require_stdout
 from spacy_crf_ner.cli._reading import blank
-from spacy_crf_ner.files import whole_file
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
 

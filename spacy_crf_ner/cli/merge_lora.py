@@ -8,10 +8,10 @@ from thinc.api import Model
 from typer import Argument, Option
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.evaluation.predictions import load_pipeline
-from spacy_crf_ner.files import whole_directory
 from spacy_crf_ner.messages import show_path
 
 
@@ -43,7 +43,7 @@ def merge_lora(nlp: Language) -> List[str]:
     RETURNS (List[str]): The names of the components that had adapters.
     """
     # It brings transformers with it: seconds, which every `python -m spacy` command would wait.
-    from spacy_crf_ner.model.transformer import Encoder
+    from spacy_crf_ner.encoder.transformer import Encoder
 
     merged = []
     for name, pipe in nlp.components:

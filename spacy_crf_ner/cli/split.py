@@ -7,6 +7,7 @@ from typing import Annotated, Iterator, List, Optional, Sequence, Tuple
 from spacy.cli._util import Arg, Opt, import_code
 from wasabi import Printer
 
+from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._reading import (
@@ -20,13 +21,12 @@ from spacy_crf_ner.cli._reading import (
     parse_settings,
     teller,
 )
-from spacy_crf_ner.files import whole_directory
+from spacy_crf_ner.corpus.split import Split, check_asked, split
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.docbin import make_doc_bin
-from spacy_crf_ner.formats.docs import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import STDIN
-from spacy_crf_ner.formats.splitting import Split, check_asked, split
 from spacy_crf_ner.formats.writing import SUFFIX, output_error
 from spacy_crf_ner.messages import short, show_path
 

@@ -1,1 +1,1 @@
-"""What the data holds, how well a pipeline does on it, and where it fails."""
+"""How well a pipeline does on a corpus, and where it fails."""

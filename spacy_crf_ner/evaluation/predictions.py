@@ -9,7 +9,7 @@ from spacy.cli._util import setup_gpu
 from spacy.language import Language
 from spacy.training import Example
 
-from spacy_crf_ner.formats.corpus import AnnotatedCorpus
+from spacy_crf_ner.corpus.annotated_corpus import AnnotatedCorpus
 from spacy_crf_ner.messages import one_line, show_path
 
 

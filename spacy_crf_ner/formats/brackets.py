@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.conll import COMMENTS, split_columns
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.brat import SUFFIXES
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, unwritable
+from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, unwritable
 from spacy_crf_ner.formats.records import annotation_of
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote

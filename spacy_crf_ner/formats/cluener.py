@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import RELATIONS, DocMaker
+from spacy_crf_ner.formats.doc_builder import RELATIONS, DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import UTF_16, Offsets
 from spacy_crf_ner.formats.records import Record, annotation_of, refuse_unread, shown, to_line, unannotated

@@ -6,14 +6,14 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.rows import Row, Rows, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, BARE_SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
 from spacy_crf_ner.labels import OUTSIDE
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import ALL_SCHEMES, BARE_SCHEMES, Scheme
 
 DOCSTART = "-DOCSTART-"
 DOCSTARTS = f"{DOCSTART} lines"
@@ -42,7 +42,7 @@ def read_conll(
 
     source (Source): The file.
     make (DocMaker): Makes the docs.
-    scheme (str): The tagging scheme, one of `schemes.ALL_SCHEMES`. (The shared task of 2003 had IOB1.)
+    scheme (str): The tagging scheme, one of `tagging.ALL_SCHEMES`. (The shared task of 2003 had IOB1.)
     token_column (Optional[int]): The column of the tokens, from 0, or from -1 backwards; None: the first, which
         then must hold more than numbers or one repeated value.
     tag_column (int): The column of the tags.

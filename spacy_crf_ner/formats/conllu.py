@@ -15,18 +15,18 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.conll import COMMENTS
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import unannotated
 from spacy_crf_ner.formats.rows import Row, sentences
-from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import SPELLINGS, STANDARD, check_spelling
 from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import SCHEMES, Scheme
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 KEY = "name"
@@ -63,7 +63,7 @@ def read_conllu(
     source (Source): The file.
     make (DocMaker): Makes the docs.
     key (str): The key in MISC whose values are tags.
-    scheme (str): The tagging scheme, one of `schemes.SCHEMES`.
+    scheme (str): The tagging scheme, one of `tagging.SCHEMES`.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters without one.
     repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.

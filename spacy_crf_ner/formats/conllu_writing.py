@@ -8,10 +8,10 @@ from spacy.tokens import Doc, Token
 from spacy.tokens import Span as SpacySpan
 
 from spacy_crf_ner.formats.conllu import KEY
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, unwritable
-from spacy_crf_ner.formats.schemes import SCHEMES
+from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, unwritable
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import SCHEMES
 
 BLANK = "docs of white space only, left out"
 LINE_ENDS = "docs with line ends, written as spaces"

@@ -6,7 +6,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
 from spacy.language import Language
 
-from spacy_crf_ner.formats.docs import RENEW_EVERY, Counts, DocMaker
+from spacy_crf_ner.formats.doc_builder import RENEW_EVERY, Counts, DocMaker
 from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.registry import get_writer, keywords

@@ -6,7 +6,7 @@ import srsly
 from spacy.attrs import DEP, ENT_ID, ENT_KB_ID, ENT_TYPE, LEMMA, MORPH, NORM, ORTH, TAG
 from spacy.tokens import Doc, DocBin, Token
 
-from spacy_crf_ner.formats.docs import ORIGIN, DocMaker, unwritable
+from spacy_crf_ner.formats.doc_builder import ORIGIN, DocMaker, unwritable
 from spacy_crf_ner.formats.source import Source
 
 

@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Record, refuse_unread, shown, unannotated
 from spacy_crf_ner.formats.source import Source

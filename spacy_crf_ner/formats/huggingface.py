@@ -6,15 +6,15 @@ from typing import Iterator, List, Optional
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS
-from spacy_crf_ner.formats.docs import MISSING_WRITTEN, RELATIONS, DocMaker, separator_of
+from spacy_crf_ner.formats.doc_builder import MISSING_WRITTEN, RELATIONS, DocMaker, separator_of
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import SPANS_LEFT, Record, to_line
-from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD
 from spacy_crf_ner.formats.tag_lists import Names, TagReader
 from spacy_crf_ner.formats.token_records import TokenRecords
 from spacy_crf_ner.labels import Span
+from spacy_crf_ner.tagging import SCHEMES
 
 SPACING = "docs with spacing that tokens cannot hold"
 NO_RELATIONS = "docs with relations, which tags cannot hold"

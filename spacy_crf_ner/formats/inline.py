@@ -7,16 +7,16 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
 from spacy_crf_ner.formats.rows import Row, Rows, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import OUTSIDE
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import ALL_SCHEMES
 
 SLASH = "/"
 SPACE = " "
@@ -41,7 +41,7 @@ def read_inline(
     make (DocMaker): Makes the docs.
     separator (str): What stands between a token and its tag: " ", where they alternate, or another string, the
         last of which in a pair counts.
-    scheme (str): The tagging scheme, one of `schemes.ALL_SCHEMES`: "bare" where neighbouring tokens of one label
+    scheme (str): The tagging scheme, one of `tagging.ALL_SCHEMES`: "bare" where neighbouring tokens of one label
         are one entity, "whole" where each is one.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters alone.

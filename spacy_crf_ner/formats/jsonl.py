@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterator, Optional
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.annotation_keys import ENTITY_KEYS, looks_annotated
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Record, annotation_of, meta_of, to_line
 from spacy_crf_ner.formats.source import Source

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.records import Record
 from spacy_crf_ner.formats.source import STDIN, Source

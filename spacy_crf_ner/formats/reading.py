@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.brat import BRAT, without_companions
-from spacy_crf_ner.formats.docs import ORIGIN, DocMaker
+from spacy_crf_ner.formats.doc_builder import ORIGIN, DocMaker
 from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.formats.label_studio import PREDICTIONS
 from spacy_crf_ner.formats.registry import get_reader

@@ -8,7 +8,15 @@ import srsly
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.annotation_keys import looks_annotated
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, Relation, unwritable
+from spacy_crf_ner.formats.doc_builder import (
+    META,
+    MISSING_WRITTEN,
+    ORIGIN,
+    RELATIONS,
+    DocMaker,
+    Relation,
+    unwritable,
+)
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Pro
 import catalogue  # type: ignore[import-untyped]
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.messages import quote
 

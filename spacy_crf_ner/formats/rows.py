@@ -2,12 +2,12 @@
 
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
-from spacy_crf_ner.formats.docs import DocMaker
-from spacy_crf_ner.formats.schemes import EMPTY_TAG, SCHEMES, Scheme
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.source import Line, Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import EMPTY_TAG, SCHEMES, Scheme
 
 _SEPARATORS = frozenset(" \t")
 
@@ -47,7 +47,7 @@ def sentences(
     rows (Rows): The rows of a file.
     scheme (Scheme): The scheme of the tags.
     source (Source): The file, for errors.
-    make (DocMaker): Counts the mends, each under its kind in `schemes.REPAIRS`.
+    make (DocMaker): Counts the mends, each under its kind in `tagging.REPAIRS`.
     repair (bool): Mend what breaks the scheme and has one obvious reading, an empty tag too.
     spelling (str): How tags are spelled, one of `SPELLINGS`; labels without letters are taken as they are.
     type (Optional[str]): The label of all entities, where tags are letters without one.

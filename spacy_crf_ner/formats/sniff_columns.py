@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from spacy_crf_ner.formats.conll import DOCSTART, split_columns
 from spacy_crf_ner.formats.guess import Guess, Unclear
-from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.tagged import position_end
+from spacy_crf_ner.tagging import SCHEMES
 
 _MAX_COLUMNS = 64
 _CHUNKS = frozenset({"ADJP", "ADVP", "CONJP", "INTJ", "LST", "NP", "O", "PP", "PRT", "SBAR", "UCP", "VP"})

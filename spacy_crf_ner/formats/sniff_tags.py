@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from typing import Dict, FrozenSet, NamedTuple, Optional, Sequence, Tuple
 
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES, Scheme
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
 from spacy_crf_ner.labels import OUTSIDE
+from spacy_crf_ner.tagging import ALL_SCHEMES, SCHEMES, Scheme
 
 _UNTYPED = "X"
 """The label that stands in for the one that is missing, while the scheme of untyped tags is told."""

@@ -8,7 +8,7 @@ from typing import Any, Iterator
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.entity_lists import read_list
 from spacy_crf_ner.formats.items import Placing
 from spacy_crf_ner.formats.json_values import values

@@ -10,7 +10,7 @@ from typing import Any, Iterator, List
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Link, Record, refuse_unread, unannotated
 from spacy_crf_ner.formats.source import Source

@@ -2,15 +2,15 @@
 
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.records import Record, shown
 from spacy_crf_ner.formats.rows import Row, sentences
-from spacy_crf_ner.formats.schemes import ALL_SCHEMES, SCHEMES
 from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import has_letter
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, check_spelling
 from spacy_crf_ner.labels import OUTSIDE, Span
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import ALL_SCHEMES, SCHEMES
 
 Names = Union[str, Sequence[str], None]
 """The names of tags that are numbers, in order: a list, or one string with commas between."""
@@ -19,7 +19,7 @@ Names = Union[str, Sequence[str], None]
 class TagReader:
     """Reads the tags of one file's records.
 
-    scheme (Optional[str]): The tagging scheme, one of `schemes.ALL_SCHEMES`. None: the one that has the letters
+    scheme (Optional[str]): The tagging scheme, one of `tagging.ALL_SCHEMES`. None: the one that has the letters
         of the names, where those are given; else "bio".
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters without one.

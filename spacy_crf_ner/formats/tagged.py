@@ -9,14 +9,22 @@ from typing import Iterator, List, NamedTuple, Optional, Protocol
 from spacy.tokens import Doc
 from spacy.tokens import Span as SpacySpan
 
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, DocMaker, separator_of, unwritable
+from spacy_crf_ner.formats.doc_builder import (
+    META,
+    MISSING_WRITTEN,
+    ORIGIN,
+    RELATIONS,
+    DocMaker,
+    separator_of,
+    unwritable,
+)
 from spacy_crf_ner.formats.rows import Row, Rows, sentences, strict_rows
-from spacy_crf_ner.formats.schemes import SCHEMES, Scheme
 from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote
+from spacy_crf_ner.tagging import SCHEMES, Scheme
 
 OUT_OF_ORDER = "positions out of order"
 _MEND = "tags cannot say it: write jsonl or cluener, which hold any text"

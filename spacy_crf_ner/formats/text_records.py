@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.annotation_keys import (
     looks_annotated,
     shape,
 )
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.entity_lists import Listed, read_list
 from spacy_crf_ner.formats.items import ENDS, EXCLUSIVE, INCLUSIVE, Item, Placing
 from spacy_crf_ner.formats.label_studio import annotation_of_task

@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.annotation_keys import TAG_KEYS, TOKEN_KEYS, are_numbers, are_tags
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.records import Record, refuse_unread, unannotated
 from spacy_crf_ner.formats.tag_lists import TagReader, tokens_of
 

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import CHARACTERS, Offsets
 from spacy_crf_ner.formats.records import Record, rest_missing

@@ -9,7 +9,7 @@ from typing import IO, Any, Iterable, Mapping, Optional, Sequence, Union, cast
 from spacy.tokens import Doc
 from spacy.util import minibatch
 
-from spacy_crf_ner.files import whole_directory, whole_file
+from spacy_crf_ner.atomic_files import whole_directory, whole_file
 from spacy_crf_ner.formats.docbin import make_doc_bin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import FolderWriter, Frame, frame_of, get_writer
@@ -162,11 +162,11 @@ def output_error(output: Path, error: OSError) -> FormatError:
     """What is said of an output that cannot be written.
 
     output (Path): The output, as the user named it.
-    error (OSError): The system's error, or one of `spacy_crf_ner.files`.
+    error (OSError): The system's error, or one of `spacy_crf_ner.atomic_files`.
     RETURNS (FormatError): The error to raise.
     """
     place = f"{show_path(output)}: "
-    if error.strerror is None and str(error).startswith(place):  # one of `files`, which says all
+    if error.strerror is None and str(error).startswith(place):  # one of `atomic_files`, which says all
         what, _, mend = str(error).removeprefix(place).partition("; ")
         return FormatError(output, what, mend)
     what = f"cannot be written ({error.strerror or error})"

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from spacy_crf_ner.cli import app
 from spacy_crf_ner.cli._check_page import WIDTH
 from spacy_crf_ner.cli.check import DEFAULT_WINDOW
-from tests.evaluation.check_util import PER, others, people
-from tests.evaluation.test_vocabulary_check import save_vectors
+from tests.corpus.test_vocabulary import save_vectors
+from tests.corpus.util import PER, others, people
+from tests.encoder.util import save_tiny_bert
 from tests.evaluation.util import gold_docs, make_doc, write_docs
-from tests.tiny_encoder import save_tiny_bert
 
 
 def check(
@@ -206,7 +206,7 @@ def test_window_counts_tokens(tmp_path: Path) -> None:
 
 
 def test_default_window_is_that_of_the_models() -> None:
-    from spacy_crf_ner.model.wordpieces import DEFAULT_WINDOW as model_window
+    from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW as model_window
 
     assert model_window == DEFAULT_WINDOW
 

@@ -14,7 +14,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 import spacy_crf_ner.cli  # noqa: F401
-from spacy_crf_ner.formats.schemes import EMPTY_TAG, STRAY_INSIDE
+from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.cli.util import invoke
 from tests.formats.util import BAD_LINES, MENDABLE_LINES, write_bio
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from spacy_crf_ner.cli import app
 from spacy_crf_ner.cli import init_config as command_module
 from spacy_crf_ner.cli.init_config import Head, init_config
-from tests.tiny_encoder import save_tiny_bert
+from tests.encoder.util import save_tiny_bert
 from tests.util import TEXTS, examples_from, get_pipe, head_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -11,7 +11,7 @@ import spacy
 import torch
 from spacy.language import Language
 
-from tests.tiny_encoder import LISTENER, save_tiny_bert
+from tests.encoder.util import LISTENER, save_tiny_bert
 from tests.util import NO_STEP, SMALL_MODEL, TEXTS, examples_from, get_pipe, optimizer
 
 LORA: Dict[str, Any] = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 4, "targets": ["query", "output.dense"]}

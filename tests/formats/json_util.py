@@ -11,7 +11,7 @@ import spacy
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_reader, get_writer
 from spacy_crf_ner.formats.source import Source

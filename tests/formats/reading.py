@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple, Tuple, Union
 import spacy
 from spacy.tokens import Doc
 
-from spacy_crf_ner.formats.docs import Counts, DocMaker
+from spacy_crf_ner.formats.doc_builder import Counts, DocMaker
 from spacy_crf_ner.formats.reading import AUTO, read
 
 BLANK = {lang: spacy.blank(lang) for lang in ("zh", "en")}

@@ -4,7 +4,7 @@ from typing import Any, List
 import pytest
 
 from spacy_crf_ner.formats.brat import DISCONTINUOUS, RELATIONS_LEFT
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import read
 from tests.formats.json_util import relations

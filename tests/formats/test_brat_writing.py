@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 
 from spacy_crf_ner.formats import writing
 from spacy_crf_ner.formats.brat_writing import META_LEFT, write_brat
-from spacy_crf_ner.formats.docs import MISSING_WRITTEN, ORIGIN, Origin
+from spacy_crf_ner.formats.doc_builder import MISSING_WRITTEN, ORIGIN, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.records import RELATIONS_LEFT
 from spacy_crf_ner.formats.writing import write

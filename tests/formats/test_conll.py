@@ -5,7 +5,7 @@ import pytest
 
 from spacy_crf_ner.formats.conll import COMMENTS, DOCSTARTS
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.schemes import EMPTY_TAG, SCHEMES, STRAY_INSIDE
+from spacy_crf_ner.tagging import EMPTY_TAG, SCHEMES, STRAY_INSIDE
 from tests.formats.reading import Found, found_in, put
 
 CONLL_2003 = """\

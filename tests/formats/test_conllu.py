@@ -7,9 +7,9 @@ from spacy_crf_ner.formats.conll import COMMENTS
 from spacy_crf_ner.formats.conllu import EMPTY_NODES, OTHER_TAGS, OTHER_TEXT, PARTS, RANGES, UNTAGGED
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.records import UNANNOTATED
-from spacy_crf_ner.formats.schemes import STRAY_INSIDE
 from spacy_crf_ner.formats.sniff import sniff
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.tagging import STRAY_INSIDE
 from tests.formats.reading import Found, found_in, put
 
 ANN = "1\tAnn\tAnn\tPROPN\tNNP\tNumber=Sing\t2\tnsubj\t_\tname=B-PER\n"

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 
 from spacy_crf_ner.formats.conllu_writing import BLANK as BLANK_DOC
 from spacy_crf_ner.formats.conllu_writing import LINE_ENDS, TRIMMED, write_conllu
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
+from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import write
 from tests.formats.reading import BLANK, found_in

@@ -12,10 +12,10 @@ from spacy.training import Corpus
 import spacy_crf_ner.formats.convert as convert_module
 import spacy_crf_ner.formats.writing as writing
 from spacy_crf_ner.formats.convert import convert as package_convert
-from spacy_crf_ner.formats.docs import MISSING_WRITTEN, Counts
+from spacy_crf_ner.formats.doc_builder import MISSING_WRITTEN, Counts
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.schemes import EMPTY_TAG
 from spacy_crf_ner.formats.writing import Written
+from spacy_crf_ner.tagging import EMPTY_TAG
 from tests.formats.util import BAD_LINES, MENDABLE_LINES, Column, sentences, write_bio
 
 MSRA = {

@@ -7,8 +7,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin, Span
 
+from spacy_crf_ner.formats.doc_builder import META, ORIGIN, RELATIONS, DocMaker, Origin
 from spacy_crf_ner.formats.docbin import make_doc_bin, read_spacy
-from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, DocMaker, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from tests.formats.reading import BLANK, found_in, put

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.encodings import suggested
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import read

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacy_crf_ner.formats.docs import MISSING_WRITTEN, DocMaker
+from spacy_crf_ner.formats.doc_builder import MISSING_WRITTEN, DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.huggingface import NO_RELATIONS, SPACING, write_huggingface
 from spacy_crf_ner.formats.records import UNANNOTATED

@@ -3,7 +3,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.jsonl import read_jsonl
 from spacy_crf_ner.formats.records import UNANNOTATED
 from spacy_crf_ner.formats.source import Source

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, SpanGroup
 
-from spacy_crf_ner.decoding import save_scores
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.label_studio_writing import write_label_studio
 from spacy_crf_ner.formats.writing import write
+from spacy_crf_ner.ner.decoding import save_scores
 from tests.formats.json_util import BLANK, KEY, all_spans, annotated, entities, make_docs, read, relations
 from tests.formats.reading import found_in
 

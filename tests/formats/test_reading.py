@@ -10,7 +10,7 @@ import catalogue  # type: ignore[import-untyped]
 import pytest
 from spacy.tokens import Doc, DocBin
 
-from spacy_crf_ner.formats.docs import ORIGIN, DocMaker, Origin
+from spacy_crf_ner.formats.doc_builder import ORIGIN, DocMaker, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import read
 from spacy_crf_ner.formats.registry import readers

@@ -6,7 +6,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 
-from spacy_crf_ner.formats.docs import META, ORIGIN, RELATIONS, Origin
+from spacy_crf_ner.formats.doc_builder import META, ORIGIN, RELATIONS, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.records import (
     META_LEFT,

@@ -10,7 +10,7 @@ import pytest
 from spacy.tokens import Doc, DocBin
 
 import spacy_crf_ner.cli  # noqa: F401
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_reader, get_writer, keywords, readers, writers
 from spacy_crf_ner.formats.source import Source

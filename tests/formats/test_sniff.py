@@ -10,9 +10,9 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.guess import Guess
-from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.sniff import sniff
 from spacy_crf_ner.formats.source import HEAD, Source
+from spacy_crf_ner.tagging import SCHEMES
 from tests.formats.reading import BLANK, found_in, put
 
 LONG = "中" * 30

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_crf_ner.formats.docs import DocMaker
+from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.schemes import EMPTY_TAG, STRAY_INSIDE
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.tagged import OUT_OF_ORDER, read_bio
+from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.formats.reading import BLANK, found_in, put
 from tests.formats.util import BAD_LINES, MENDABLE_LINES, Column, sentences, write_bio
 

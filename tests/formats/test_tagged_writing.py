@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 
-from spacy_crf_ner.formats.docs import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
+from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.schemes import SCHEMES
 from spacy_crf_ner.formats.tagged import SPACING, write_bio, write_bioes, write_bmes
 from spacy_crf_ner.formats.writing import write
+from spacy_crf_ner.tagging import SCHEMES
 from tests.formats.reading import BLANK, found_in, put
 
 Entity = Tuple[int, int, str]

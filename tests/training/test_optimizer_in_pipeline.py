@@ -17,7 +17,7 @@ from thinc.api import Config, Optimizer, fix_random_seed, registry, warmup_linea
 
 from spacy_crf_ner.training.optimizer import AdamW
 from spacy_crf_ner.training.parameter_groups import NO_DECAY
-from tests.tiny_encoder import LISTENER, save_tiny_bert
+from tests.encoder.util import LISTENER, save_tiny_bert
 from tests.training.util import Key, adamw, finish, gradients
 from tests.util import NO_STEP, SMALL_MODEL, TEXTS, assert_learnt, at_random, examples_from, get_pipe, head_of
 

@@ -1,0 +1,1 @@
+"""What a corpus holds: reading it for training, splitting it, and looking for what will hurt."""

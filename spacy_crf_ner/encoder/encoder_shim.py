@@ -1,0 +1,325 @@
+"""The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved and loaded again without a key amiss."""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Optional, Tuple, cast
+
+import srsly
+import torch
+import transformers
+from spacy_transformers.data_classes import HFObjects
+from spacy_transformers.layers.hf_shim import HFShim
+from thinc.api import ArgsKwargs, get_torch_default_device
+
+from spacy_crf_ner.encoder import lora as low_rank
+from spacy_crf_ner.encoder.encoder_state import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
+from spacy_crf_ner.encoder.freezing import Freeze, freeze
+from spacy_crf_ner.encoder.lora import LoRA
+from spacy_crf_ner.encoder.pretrained import Source, fingerprint
+from spacy_crf_ner.encoder.windowed_encoder import WindowedEncoder
+from spacy_crf_ner.encoder.wordpieces import Frame, choose_frame
+from spacy_crf_ner.messages import quote, quote_path
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, mismatches, reason
+from spacy_crf_ner.torch_utils.precision import Precision, half_dtype, require_gpu_for, scaler_settings
+from spacy_crf_ner.torch_utils.torch_shim import TorchShim
+
+SAVE_MODES = ("full", "adapter")
+SIZES = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+"""The settings of an encoder's configuration that say whether an adapter fits it."""
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How an encoder is got, trained and saved. See `spacy-crf-ner.Transformer.v1`, whose arguments these are.
+
+    RAISES (ValueError): Settings do not go together.
+    """
+
+    source: Source
+    window: Optional[int]
+    stride: Optional[int]
+    lora: Optional[LoRA]
+    freeze: Freeze
+    gradient_checkpointing: bool
+    max_padded_tokens: int
+    mixed_precision: Precision
+    save_mode: str
+
+    def __post_init__(self) -> None:
+        half_dtype(self.mixed_precision)
+        if self.lora is not None and self.freeze is not None:
+            raise ValueError(
+                f"freeze = {self.freeze!r} and lora are both set, but LoRA freezes the whole encoder anyway: set "
+                "freeze = null; lora.layers says which layers are adapted"
+            )
+        if self.save_mode not in SAVE_MODES:
+            raise ValueError(f"save_mode = '{self.save_mode}', but it is one of {SAVE_MODES}")
+        if self.save_mode == "adapter" and self.lora is None:
+            raise ValueError('save_mode = "adapter" saves the adapter alone, but lora is not set')
+        if self.max_padded_tokens < 1:
+            raise ValueError(f"max_padded_tokens = {self.max_padded_tokens}, but it must be at least 1")
+
+
+class EncoderShim(TorchShim, HFShim):
+    """A `WindowedEncoder` and its tokenizer, as spacy-transformers' shim holds a plain encoder.
+
+    Its parameters are `transformer.*`. Half precision and the gradient scaler are on only on a GPU.
+
+    spec (EncoderSpec): The settings.
+    grad_scaler_config (Dict[str, Any]): Arguments of Thinc's `PyTorchGradScaler`, for fp16.
+    """
+
+    spec: EncoderSpec
+    frame: Frame
+    base: Optional[Dict[str, str]]
+    """Name and fingerprint of the encoder that adapters were put into."""
+
+    def __init__(self, spec: EncoderSpec, grad_scaler_config: Dict[str, Any]) -> None:
+        scaler = scaler_settings(half_dtype(spec.mixed_precision), get_torch_default_device(), grad_scaler_config)
+        nothing = HFObjects(None, None, None, {}, {})
+        super().__init__(nothing, grad_scaler_config=scaler)
+        self.spec = spec
+        self.grad_scaler_config = grad_scaler_config
+        self.base = None
+
+    def load_pretrained(self) -> None:
+        """Load the encoder that the spec names, adapt and freeze it, and check the windows by running one.
+
+        RAISES (OSError): The encoder is nowhere to be had.
+        RAISES (ValueError): The encoder and the settings do not fit together, or half precision on a CPU.
+        """
+        require_gpu_for(half_dtype(self.spec.mixed_precision), get_torch_default_device())
+        source = self.spec.source
+        config = source.load_config()
+        tokenizer = source.load_tokenizer()
+        if is_of_own_code(tokenizer):
+            tokenizer = self._without_code(tokenizer)
+        transformer = source.load_transformer(config)
+        if self.spec.lora is not None:
+            self.base = {"name": source.name, "fingerprint": fingerprint(transformer, tokenizer)}
+        self._set(tokenizer, transformer)
+        self._check_vocabulary(str(source))
+        self._check_window()
+
+    def _without_code(self, tokenizer: Any) -> Any:
+        """What a saved pipeline will have of a tokenizer of its own code: training shall not have another."""
+        if self.spec.save_mode == "adapter":
+            raise ValueError(
+                f"the tokenizer of {self.spec.source} is of code of its own, which a saved pipeline never runs; "
+                'set save_mode = "full", which saves what it does without its code'
+            )
+        return tokenizer_from(tokenizer_files(tokenizer))
+
+    @property
+    def transformer(self) -> Any:
+        """RETURNS (PreTrainedModel): The Hugging Face encoder itself."""
+        return self._hfmodel.transformer
+
+    @property
+    def tokenizer(self) -> Any:
+        """RETURNS (PreTrainedTokenizerFast): Its tokenizer."""
+        return self._hfmodel.tokenizer
+
+    def _set(self, tokenizer: Any, transformer: Any) -> None:
+        """Take an encoder as it was pretrained, and make of it what the spec says."""
+        spec = self.spec
+        self.frame = choose_frame(tokenizer, position_limit(transformer, tokenizer), spec.window, spec.stride)
+        if spec.lora is not None:
+            low_rank.inject(spec.lora, transformer)
+        freeze(transformer, spec.freeze)
+        if spec.gradient_checkpointing:
+            transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._hfmodel = HFObjects(tokenizer, transformer, None, {}, {})
+        self._model = WindowedEncoder(
+            transformer,
+            pad_id=tokenizer.pad_token_id or 0,
+            max_padded_tokens=spec.max_padded_tokens,
+            autocast_dtype=half_dtype(spec.mixed_precision),
+        ).to(get_torch_default_device())
+
+    def _check_vocabulary(self, which: str) -> None:
+        width, rows = len(self.tokenizer), self.transformer.get_input_embeddings().num_embeddings
+        if width > rows:
+            raise ValueError(f"{which}: {width} word-pieces, but embeddings for {rows} of them")
+
+    def _check_window(self) -> None:
+        """Run one full window: an encoder that takes less shall fail here, not in the middle of a training."""
+        word = self.tokenizer("a")["input_ids"]
+        ids = torch.tensor([word[:1] * self.frame.window], device=self.device)
+        try:
+            with torch.no_grad():
+                self.transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.spec.source} does not take a window of {self.frame.window} word-pieces "
+                f"({error}): set window to less"
+            ) from error
+
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], Any]]:
+        """As `TorchShim.begin_update`; an encoder that is all frozen is a fixed function without dropout."""
+        if not self._model.is_trainable:
+            return self.predict(inputs), lambda d_outputs: ArgsKwargs(args=(), kwargs={})
+        return super().begin_update(inputs)
+
+    def merge_lora(self) -> None:
+        """Merge the adapters into the weights; the spec is then one without LoRA."""
+        low_rank.merge(self.transformer)
+        self.base = None
+        fields = {**vars(self.spec), "lora": None, "save_mode": "full"}
+        self.spec = EncoderSpec(**fields)
+
+    def copy(self) -> "EncoderShim":
+        """A shim of its own id with a copy of the encoder."""
+        copied = EncoderShim(self.spec, self.grad_scaler_config)
+        if self._model is not None:
+            copied._model = deepcopy(self._model)
+            copied._hfmodel = HFObjects(deepcopy(self.tokenizer), copied._model.transformer, None, {}, {})
+            copied.frame, copied.base = self.frame, self.base
+        return copied
+
+    def to_bytes(self) -> bytes:
+        """Configuration, tokenizer and weights; with save_mode "adapter" the adapter in place of the last two, and
+        the base's name and fingerprint. Nothing for an encoder that is not loaded yet."""
+        if self._model is None:
+            return srsly.msgpack_dumps({})
+        spec = self.spec
+        weights = {name: tensor.contiguous() for name, tensor in self._model.state_dict().items()}
+        alone = spec.save_mode == "adapter"
+        state = EncoderState(
+            config=self.transformer.config.to_dict(),
+            state={name: x for name, x in weights.items() if low_rank.is_adapter(name)} if alone else weights,
+            lora=spec.lora.shape if spec.lora is not None else None,
+            base=self.base,
+            tokenizer=None if alone else tokenizer_files(self.tokenizer),
+        )
+        return state.to_bytes()
+
+    def from_bytes(self, bytes_data: bytes) -> "EncoderShim":
+        """Load what `to_bytes` wrote. No code of a pipeline or of an encoder is run, whatever its config says.
+
+        bytes_data (bytes): The bytes.
+        RETURNS (EncoderShim): This shim.
+        RAISES (SavedStateError): The bytes are damaged; a weight is missing, left over or misshapen; the LoRA
+            settings of the config are not those of the weights; or the base of an adapter is not the encoder that
+            it was trained on.
+        RAISES (OSError): The base of an adapter is nowhere to be had.
+        """
+        # What its user chose for training was not chosen by those who load it.
+        self.spec = replace(self.spec, source=self.spec.source.untrusted())
+        state = EncoderState.from_bytes(bytes_data)
+        if state is None:
+            return self
+        loaded = EncoderShim(self.spec, self.grad_scaler_config)
+        try:
+            loaded._load(state)
+        except SavedStateError:
+            raise
+        except ValueError as error:
+            raise SavedStateError(str(error)) from error
+        self._model, self._hfmodel, self.frame, self.base = (
+            loaded._model,
+            loaded._hfmodel,
+            loaded.frame,
+            state.base,
+        )
+        return self
+
+    def _load(self, state: EncoderState) -> None:
+        self._require_same_lora(state.lora)
+        config = state.make_config()
+        # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
+        with torch.random.fork_rng(devices=[]):
+            if state.tokenizer is not None:
+                self._set(tokenizer_from(state.tokenizer), self._build(config))
+            else:
+                self._set(*self._load_base(state, config))
+        self._check_vocabulary("the saved encoder")
+        self._load_weights(state)
+
+    def _build(self, config: Any) -> Any:
+        """The encoder for weights that are loaded next."""
+        try:
+            return self.spec.source.build_transformer(config)
+        except ImportError:
+            raise
+        except Exception as error:  # of any kind, as the settings are
+            raise SavedStateError(
+                f"the saved encoder cannot be built from its saved configuration ({reason(error)}); {AGAIN}"
+            ) from error
+
+    def _load_base(self, state: EncoderState, config: Any) -> Tuple[Any, Any]:
+        """The tokenizer and the encoder that an adapter was trained on."""
+        base, source = cast(Dict[str, str], state.base), self.spec.source
+        if self.spec.save_mode != "adapter":
+            raise SavedStateError(
+                f'the adapter of {quote_path(base["name"])} was saved alone: set save_mode = "adapter" to load it'
+            )
+        trained_on, given = quote_path(base["name"]), quote_path(source.name)
+        another = f"the adapter was trained on the encoder {trained_on}, but {given} is another"
+        fix = "Give the right one as the transformer's name, or its revision"
+        try:
+            own = source.load_config()
+            for name in SIZES:
+                has, needed = getattr(own, name, None), getattr(config, name, None)
+                if has != needed:
+                    sizes = f"its {name} is {quote(has)}, not {quote(needed)}"
+                    raise SavedStateError(f"{another}, which the adapter does not fit: {sizes}. {fix}")
+            tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
+        except OSError as error:
+            raise OSError(
+                f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "
+                "config.cfg, as `name` of the block spacy-crf-ner.Transformer.v1; or, for a transformer pipe, by "
+                'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
+            ) from error
+        if fingerprint(transformer, tokenizer) != base["fingerprint"]:
+            raise SavedStateError(f"{another}: its weights or its tokenizer differ. {fix}")
+        return tokenizer, transformer
+
+    def _require_same_lora(self, saved: Optional[Dict[str, Any]]) -> None:
+        wanted = self.spec.lora.shape if self.spec.lora is not None else None
+        if saved != wanted:
+            theirs, ours = (quote(lora) if lora else "null" for lora in (saved, wanted))
+            raise SavedStateError(
+                f"the encoder was saved with lora {theirs}, but the config says {ours}; "
+                "`python -m spacy crf merge-lora` writes a pipeline without LoRA"
+            )
+
+    def _load_weights(self, state: EncoderState) -> None:
+        expected = self._model.state_dict()
+        if state.tokenizer is None:
+            expected = {name: tensor for name, tensor in expected.items() if low_rank.is_adapter(name)}
+        if found := mismatches(expected, state.state):
+            raise SavedStateError(
+                f"the saved encoder does not fit its configuration: {'; '.join(found)}. It was saved with "
+                f"transformers {quote(state.transformers_version)}; this is {transformers.__version__}"
+            )
+        self._model.load_state_dict(state.state, strict=state.tokenizer is not None)
+
+
+def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:
+    """The most word-pieces that an encoder takes at a time, special tokens counted.
+
+    transformer (PreTrainedModel): The encoder. RoBERTa's kind spends its first positions on padding, which its
+        table of positions says by a `padding_idx`.
+    tokenizer (PreTrainedTokenizerFast): Its `model_max_length` counts too, where it is a real one.
+    RETURNS (Optional[int]): The limit; None where neither knows one.
+    """
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < 1e6 else []
+    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    if table is not None:
+        used = 0 if table.padding_idx is None else table.padding_idx + 1
+        limits.append(table.num_embeddings - used)
+    else:
+        limits.append(getattr(transformer.config, "max_position_embeddings", None) or 0)
+    # XLNet, which knows none, says -1.
+    return min((limit for limit in limits if limit > 0), default=None)

@@ -1,0 +1,482 @@
+"""The component behind the factory `crf_ner`: named-entity recognition by a constrained linear-chain CRF."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+import srsly
+from spacy import util
+from spacy.errors import Errors
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import check_lexeme_norms
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+
+from spacy_crf_ner import labels as bio
+from spacy_crf_ner.messages import show_path
+from spacy_crf_ner.ner import lattices, listeners
+from spacy_crf_ner.ner import losses as model_losses
+from spacy_crf_ner.ner.decoding import Decoding, Reading, save_scores
+from spacy_crf_ner.ner.gazetteer import Gazetteer
+from spacy_crf_ner.ner.pipe_cfg import checked_temperature, read_cfg
+from spacy_crf_ner.ner.rehearsal import Teacher, keeping_gradients
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack, unpack_model
+from spacy_crf_ner.tagger.potentials import Potentials
+from spacy_crf_ner.training.protocols import UpdateCount
+
+
+class CRFEntityRecognizer(TrainablePipe):
+    """Marks entities with the best legal tag sequence of a linear-chain CRF.
+
+    `labels` are entity types; the model's tags are `labels.bio_tags` of them. Whitespace tokens are no part of
+    the sequence: an entity may run over them, but neither begins nor ends there. Phrases that are known beforehand
+    stand in `gazetteer`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], Potentials],
+        name: str = "crf_ner",
+        *,
+        save_scores: bool = False,
+        min_score: float = 0.0,
+        phrase_matcher_attr: str = "ORTH",
+        scorer: Optional[Callable] = get_ner_prf,
+    ) -> None:
+        """Initialize the recognizer.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model[List[Doc], Potentials]): The model that yields the CRF's potentials.
+        name (str): The component instance's name, under which its loss is reported and its scores are saved.
+        save_scores (bool): Whether to save the probability of each entity in `doc.spans[name].attrs["scores"]`.
+        min_score (float): Entities of a lower probability are left out.
+        phrase_matcher_attr (str): The token attribute by which the gazetteer compares phrases.
+        scorer (Optional[Callable]): The scoring method.
+        RAISES (ValueError): `min_score` is no probability, or the attribute is none that phrases can be compared
+            by.
+        """
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"min_score = {min_score}, but it is a probability, from 0 to 1")
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.save_scores = save_scores
+        self.min_score = min_score
+        self.scorer = scorer
+        self.gazetteer = Gazetteer(vocab, phrase_matcher_attr)
+        # "untrained": labels added after training, of which no update has shown an entity: they are not predicted.
+        self.cfg: Dict[str, Any] = {"labels": [], "untrained": [], "temperature": 1.0}
+        self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
+        self._updates = UpdateCount()
+        self._teacher: Optional[Teacher] = None
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The entity types, in the order of the model's tags."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> Tuple[str, ...]:
+        """The labels as `initialize` takes them; what `spacy init labels` writes."""
+        return self.labels
+
+    @property
+    def temperature(self) -> float:
+        """By what the model's potentials are divided before probabilities are computed; see `fit_temperature`."""
+        # As many digits as spaCy's JSON keeps, which reads the last bit wrongly.
+        return float(f"{self.cfg['temperature']:.6g}")
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.cfg["temperature"] = checked_temperature(value)
+
+    def add_label(self, label: str) -> int:
+        """Add an entity type. A model that is built grows by its two tags.
+
+        That alone changes no prediction. The new type is predicted once an update has shown an entity of it.
+
+        label (str): The entity type.
+        RETURNS (int): 0 if the label is there already, otherwise 1.
+        RAISES (ValueError): The label is not a string, or empty.
+        """
+        if not isinstance(label, str):
+            raise ValueError(Errors.E187)
+        if not label:
+            raise ValueError("an entity type must not be empty: spaCy takes the empty type for 'no entity'")
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        if self.model.get_ref("output_layer").has_dim("nO"):
+            self.cfg["untrained"].append(label)
+            self.set_output(bio.n_tags(len(self.labels)))
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Sequence[str]] = None,
+        gazetteer: Optional[Iterable[Mapping[str, Any]]] = None,
+    ) -> None:
+        """Set the labels, sorted, and build the model for them.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns a representative sample of gold examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Sequence[str]]): The entity types, as `spacy init labels` writes them; without them,
+            they are read off the examples. Labels added before stay in either case.
+        gazetteer (Optional[Iterable[Mapping[str, Any]]]): Phrases that take the place of those in `gazetteer`, as
+            `Gazetteer.add_patterns` takes them: what `srsly.read_jsonl.v1` reads.
+        RAISES (ValueError): There is no label or no example, a label is no entity type, or a phrase is refused.
+        """
+        validate_get_examples(get_examples, "CRFEntityRecognizer.initialize")
+        check_lexeme_norms(self.vocab, "crf_ner")
+        if labels is None:
+            labels = [ent.label_ for example in get_examples() for ent in example.reference.ents]
+        elif isinstance(labels, (str, dict)):
+            raise ValueError(f"labels must be a list of entity types, not {labels!r}")
+        found = {*self.labels, *labels}
+        if not all(isinstance(label, str) and label for label in found):
+            raise ValueError(f"labels must be non-empty strings, not {sorted(map(repr, found))}")
+        phrases = self.gazetteer
+        if gazetteer is not None:
+            if nlp is None:
+                raise ValueError("phrases need a tokenizer: give initialize() the pipeline as well, nlp=nlp")
+            phrases = Gazetteer(self.vocab, phrases.attr)
+            phrases.add_patterns(gazetteer, nlp.make_doc)
+        if unknown := set(phrases.labels) - found:
+            raise ValueError(
+                f"the gazetteer names the entity types {sorted(unknown)}, which are not among the labels "
+                f"{sorted(found)}; add them with add_label() before, or leave their phrases out"
+            )
+        self.gazetteer = phrases
+        self.cfg.update(labels=sorted(found), untrained=[], temperature=1.0)
+        self._updates = UpdateCount()
+        self._teacher = None
+        for label in self.labels:
+            self.vocab.strings.add(label)
+        self._require_labels()
+        sample = [example.predicted for example in islice(get_examples(), 10)]
+        if not sample:
+            raise ValueError(Errors.E923.format(name=self.name))
+        # The model may have been built for fewer labels before.
+        self.set_output(bio.n_tags(len(self.labels)))
+        self.model.initialize(X=sample)
+
+    def predict(self, docs: Iterable[Doc]) -> Potentials:
+        """Compute the CRF's potentials of a batch of docs, without modifying them.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Potentials): One emission array a doc; `set_annotations` decodes them.
+        RAISES (ValueError): The model listens to a pipe that has not run over the docs.
+        """
+        docs = list(docs)
+        if not any(len(doc) for doc in docs):
+            return Potentials.empty(self.model.ops, len(docs), bio.n_tags(len(self.labels)))
+        self._require_labels()
+        listeners.require_output(self.name, self.model, docs)
+        return self.model.predict(docs)
+
+    def set_annotations(self, docs: Iterable[Doc], potentials: Potentials) -> None:
+        """Decode the potentials and write `doc.ents`, and the scores if they are to be saved.
+
+        What is set on a doc already stays, and the best sequence is sought around it: entities, blocked tokens,
+        and where annotation is missing in places also the O of the others (`Doc.set_ents`). No entity runs over
+        the start of a sentence, where sentences are known.
+
+        docs (Iterable[Doc]): The docs.
+        potentials (Potentials): What `predict` returned for them.
+        RAISES (ValueError): The potentials are not finite numbers or of other labels, or a phrase of the gazetteer
+            is of an unknown label.
+        """
+        docs = list(docs)
+        decoding = self._decode(docs, potentials)
+        scores: List[List[float]] = [[] for _ in docs]
+        if self.save_scores or self.min_score > 0.0:
+            scored = [
+                [(span, score) for span, score in found if score >= self.min_score]
+                for found in decoding.scored_entities()
+            ]
+            entities = [[span for span, _ in found] for found in scored]
+            scores = [[score for _, score in found] for found in scored]
+        else:
+            entities = decoding.entities()
+        for doc, found, saved in zip(docs, entities, scores):
+            blocked = [doc[i : i + 1] for i in lattices.blocked_tokens(doc)]
+            doc.set_ents([*doc.ents, *found], blocked=blocked, default="outside")
+            if self.save_scores:
+                save_scores(doc, self.name, dict(zip(found, saved)))
+
+    def predict_scores(self, docs: Iterable[Doc]) -> List[List[Tuple[Span, float]]]:
+        """The entities that the component would set, whatever `min_score` is, each with its probability.
+
+        The probability is that the text has an entity with exactly this span and type, given what is set on the
+        doc and in the gazetteer. The docs are not modified.
+
+        docs (Iterable[Doc]): The docs, as the preceding components left them.
+        RETURNS (List[List[Tuple[Span, float]]]): For each doc, entities in the order of their start.
+        """
+        docs = list(docs)
+        return self._decode(docs, self.predict(docs)).scored_entities()
+
+    def predict_kbest(self, docs: Iterable[Doc], k: int) -> List[List[Reading]]:
+        """The k most probable ways to mark each doc, without modifying it.
+
+        docs (Iterable[Doc]): The docs, as the preceding components left them.
+        k (int): How many, at least 1; there are fewer where fewer are possible.
+        RETURNS (List[List[Reading]]): For each doc, best first: the entities that would be set and the probability
+            of all of them together.
+        RAISES (ValueError): `k` is below 1.
+        """
+        docs = list(docs)
+        return self._decode(docs, self.predict(docs)).k_best(k)
+
+    def _decode(self, docs: List[Doc], potentials: Potentials) -> Decoding:
+        return Decoding(
+            self.model.ops,
+            docs,
+            potentials,
+            types=self.labels,
+            unpredicted=self.cfg["untrained"],
+            gazetteer=self.gazetteer,
+            temperature=self.temperature,
+        )
+
+    def fit_temperature(self, examples: Iterable[Example], *, batch_size: int = 256) -> float:
+        """Fit the temperature by the likelihood of gold annotation, so that probabilities say how often they are
+        right. It changes no prediction but through `min_score` and the gazetteer's bonuses.
+
+        What is set on the predicted docs, and the gazetteer, have no part in the fit. Labels that are not
+        predicted yet have none either: gold entities of theirs count as missing annotation.
+
+        examples (Iterable[Example]): Held-out examples; the predicted docs as the preceding components left them.
+        batch_size (int): Docs that the model predicts at a time.
+        RETURNS (float): The temperature, which is set as well.
+        RAISES (ValueError): There is no annotation to fit to, or no temperature fits.
+        """
+        batches = []
+        for batch in util.minibatch(examples, batch_size):
+            docs = [example.predicted for example in batch]
+            allowed = [lattices.free_lattice(doc, self.labels, self.cfg["untrained"]) for doc in docs]
+            gold = [lattices.gold_lattice(example, self.labels) for example in batch]
+            for free, known in zip(allowed, gold):
+                known &= free
+                known |= free & ~known.any(axis=1, keepdims=True)
+            batches.append((self.predict(docs), gold, allowed))
+        if not any((known != free).any() for _, gold, allowed in batches for known, free in zip(gold, allowed)):
+            raise ValueError("no token of the examples is annotated: there is nothing to fit a temperature to")
+        self.temperature = model_losses.fit_temperature(self.model.ops, batches)
+        return self.temperature
+
+    def get_loss(self, examples: Iterable[Example], potentials: Potentials) -> Tuple[float, Potentials]:
+        """The negative log-likelihood of the gold annotation a token, and its gradient.
+
+        Tokens whose annotation is missing or does not align are marginalised over: they may have any tag.
+
+        examples (Iterable[Example]): The batch.
+        potentials (Potentials): What the model returned for the predicted docs.
+        RETURNS (Tuple[float, Potentials]): The loss in nats a token of the batch, and its derivative by each
+            potential.
+        RAISES (ValueError): A gold label is not among the labels, or the potentials are not finite numbers.
+        """
+        examples = list(examples)
+        validate_examples(examples, "CRFEntityRecognizer.get_loss")
+        gold = [lattices.gold_lattice(example, self.labels) for example in examples]
+        loss, gradient = model_losses.negative_log_likelihood(self.model.ops, potentials, gold)
+        return model_losses.per_token(loss, gradient)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch of examples: `TrainablePipe.update`, which calls `get_loss`.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
+        losses (Optional[Dict[str, float]]): Updated with the loss, under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): The model listens to a pipe that neither learns from the batch nor has run over it.
+        """
+        examples = list(examples)
+        validate_examples(examples, "CRFEntityRecognizer.update")
+        if listeners.read_docs_in_training(self.model):
+            # spaCy's listener takes an empty doc for one that its upstream pipe has not seen.
+            examples = [example for example in examples if len(example.predicted)]
+            docs = [example.predicted for example in examples]
+            listeners.require_output(self.name, self.model, docs, training=True)
+        if self.cfg["untrained"]:
+            self._shown.update(ent.label_ for example in examples for ent in example.reference.ents)
+        try:
+            losses = super().update(examples, drop=drop, losses=losses)
+        finally:
+            listeners.forget_batch(self.model)
+        if any(len(example.predicted) for example in examples):
+            self._updates.since_step += 1
+            if sgd not in (None, False):
+                self.finish_update(sgd)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step the parameters. A label that was added to the trained pipe, and of which the updates since the
+        last step have shown an entity, is predicted from now on.
+
+        sgd (Optimizer): The optimizer. If it averages (`AveragesUpdates`), it is told over how many updates.
+        """
+        self._updates.report(sgd)
+        super().finish_update(sgd)
+        self.cfg["untrained"] = [label for label in self.cfg["untrained"] if label not in self._shown]
+        self._shown.clear()
+
+    @property
+    def _rehearsal_model(self) -> Optional[Model[List[Doc], Potentials]]:
+        """The model as it was when `nlp.resume_training` put a copy of it here."""
+        return self._teacher.model if self._teacher else None
+
+    @_rehearsal_model.setter
+    def _rehearsal_model(self, model: Optional[Model[List[Doc], Potentials]]) -> None:
+        self._teacher = None if model is None else Teacher(model, tuple(self.cfg["untrained"]))
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+        **config: Any,
+    ) -> Dict[str, float]:
+        """Hold on to what was learnt: step towards what the model thought when `nlp.resume_training` was called.
+
+        `Language.rehearse` steps one pipe a call, and any pipe that can be trained may be the one: beside others,
+        call ``nlp.rehearse(examples, exclude=others)`` or this method.
+
+        The loss is the Kullback-Leibler divergence of the tag sequences' distribution from the earlier model's.
+        Labels that were added since, or had not been trained, have no part in it.
+
+        examples (Iterable[Example]): The batch; its annotation is not looked at.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
+        losses (Optional[Dict[str, float]]): Updated with the loss in nats a token, under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): `nlp.resume_training` has not been called, or the component listens to another's
+            embedding, which spaCy does not compute in a rehearsal.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "CRFEntityRecognizer.rehearse")
+        if self._teacher is None:
+            raise ValueError(
+                f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
+                "first update"
+            )
+        listeners.refuse_listeners(self.name, self.model)
+        docs = [example.predicted for example in examples]
+        if not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        potentials, backprop = self.model.begin_update(docs)
+        divergence = self._teacher.divergence(self.model.ops, docs, self.labels, potentials)
+        loss, gradient = model_losses.per_token(*divergence)
+        backprop(gradient)
+        if sgd is not None:
+            self._updates.report(sgd)
+            self.model.finish_update(keeping_gradients(sgd))
+        losses[self.name] += loss
+        return losses
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Serialize the pipe, its gazetteer included. The arguments are those of `TrainablePipe.to_bytes`."""
+        exclude = tuple(exclude)
+        fields = {"pipe": super().to_bytes(exclude=exclude)}
+        if "gazetteer" not in exclude:
+            fields["gazetteer"] = self.gazetteer.to_bytes()
+        return srsly.msgpack_dumps(fields)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
+        """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`.
+
+        RAISES (SavedStateError): A part is missing or damaged, or does not fit another or the config; the message
+            says which.
+        """
+        exclude = tuple(exclude)
+        with explained(f"component '{self.name}'"):
+            fields = unpack(bytes_data, "what was saved")
+            if not isinstance(fields, dict) or "pipe" not in fields:
+                raise SavedStateError("these bytes are of another component, or an older version")
+            parts = unpack(fields["pipe"], "what was saved")
+            missing = [part for part in ("cfg", "model") if part not in parts and part not in exclude]
+            if not isinstance(parts, dict) or missing:
+                raise SavedStateError(f"there is no {missing[0]}; {AGAIN}, or load it with exclude={missing}")
+            with explained("cfg"):
+                cfg = None if "cfg" in exclude else read_cfg(parts["cfg"])
+            if "vocab" in parts and "vocab" not in exclude:
+                self.vocab.from_bytes(parts["vocab"], exclude=exclude)
+            self._take(cfg, None if "model" in exclude else parts["model"])
+            if "gazetteer" in fields and "gazetteer" not in exclude:
+                self.gazetteer.from_bytes(fields["gazetteer"])
+        self._teacher = None
+        return self
+
+    def _take(self, cfg: Optional[Dict[str, Any]], model: Optional[bytes]) -> None:
+        """Load what was saved of the cfg and the model, where it is not excluded."""
+        if model is not None:
+            self.model.from_dict(unpack_model(model, self.model.ops))
+        if cfg is None:
+            return
+        n_labels, n_tags = len(cfg["labels"]), self.model.get_ref("output_layer").maybe_get_dim("nO")
+        if model is not None and n_tags not in (None, bio.n_tags(n_labels)):
+            raise SavedStateError(
+                f"cfg has {n_labels} labels, which make {bio.n_tags(n_labels)} tags, but the model was saved for "
+                f"{n_tags}: they are of two pipes; {AGAIN}"
+            )
+        self.cfg.update(cfg)
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+        """Serialize the pipe to a directory, its gazetteer included. See `TrainablePipe.to_disk`."""
+        exclude = tuple(exclude)
+        super().to_disk(path, exclude=exclude)
+        if "gazetteer" not in exclude:
+            self.gazetteer.to_disk(Path(path) / "gazetteer")
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
+        """Load what `to_disk` wrote. See `TrainablePipe.from_disk`.
+
+        RAISES (OSError): A file is missing or cannot be read.
+        RAISES (SavedStateError): As of `from_bytes`.
+        """
+        exclude = tuple(exclude)
+        folder = Path(path)
+        with explained(show_path(folder / "cfg")):
+            cfg = None if "cfg" in exclude else read_cfg(_read(folder, "cfg"))
+        with explained(show_path(folder)):
+            if "vocab" not in exclude:
+                self.vocab.from_disk(folder / "vocab", exclude=exclude)
+            self._take(cfg, None if "model" in exclude else _read(folder, "model"))
+            if "gazetteer" not in exclude:
+                self.gazetteer.from_bytes(_read(folder, "gazetteer"))
+        self._teacher = None
+        return self
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """A part of a saved pipe."""
+    path = folder / name
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        fix = f"save the pipe again, or load it with exclude=['{name}']"
+        raise FileNotFoundError(f"{show_path(path)}: no such file; {fix}") from None
+    except OSError as error:
+        raise OSError(f"{show_path(path)}: cannot be read ({error.strerror or error}); {AGAIN}") from None

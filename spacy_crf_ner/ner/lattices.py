@@ -1,0 +1,156 @@
+"""From docs to lattices: which tags each token may take, in training and in decoding.
+
+Whitespace tokens are no part of the CRF's sequence: their rows are empty. An entity may run over them, but neither
+begins nor ends there.
+"""
+
+from itertools import chain, repeat
+from math import inf
+from typing import Collection, Dict, Iterable, List, Sequence
+
+import numpy
+from numpy.typing import NDArray
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.util import filter_spans
+
+from spacy_crf_ner import labels
+from spacy_crf_ner.ner.chain import Lattice
+from spacy_crf_ner.ner.gazetteer import Match
+from spacy_crf_ner.ner.phrase_states import Bonus
+
+MISSING, OUTSIDE, BEGIN = 0, 2, 3
+SET = (1, BEGIN)
+"""Values of token.ent_iob; `SET` are I and B, which an earlier component left."""
+
+
+def words_of(doc: Doc) -> NDArray[numpy.bool_]:
+    """Which tokens are part of the CRF's sequence: all but whitespace. *Shape:* (n_tokens,)."""
+    return doc.to_array(IS_SPACE) == 0
+
+
+def blocked_tokens(doc: Doc) -> List[int]:
+    """The tokens that no entity may have: B without a type."""
+    ent_iob, ent_type = doc.to_array([ENT_IOB, ENT_TYPE]).T
+    return numpy.flatnonzero((ent_iob == BEGIN) & (ent_type == 0)).tolist()
+
+
+def gold_lattice(example: Example, types: Sequence[str]) -> Lattice:
+    """What the gold annotation lets each token of the predicted doc be.
+
+    example (Example): The example. Tokens whose annotation is missing or does not align may be anything.
+    types (Sequence[str]): The model's entity types, in order.
+    RETURNS (Lattice): *Shape:* (n_tokens of the predicted doc, n_tags).
+    RAISES (ValueError): A gold entity's type is not among the types.
+    """
+    words = words_of(example.predicted)
+    aligned = example.get_aligned_ner()
+    lattice = numpy.zeros((len(words), labels.n_tags(len(types))), dtype=bool)
+    # Whitespace goes first: what began on it begins on the next word.
+    lattice[words] = labels.tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], types)
+    return lattice
+
+
+def free_lattice(doc: Doc, types: Sequence[str], unpredicted: Collection[str] = ()) -> Lattice:
+    """Every word may be anything, but of some types.
+
+    doc (Doc): The doc.
+    types (Sequence[str]): The model's entity types, in order.
+    unpredicted (Collection[str]): Types that no word may have.
+    RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
+    """
+    allowed = numpy.ones(labels.n_tags(len(types)), dtype=bool)
+    for label in unpredicted:
+        begin = 2 * types.index(label) + 1
+        allowed[begin : begin + 2] = False
+    return numpy.where(words_of(doc)[:, None], allowed, False)
+
+
+def decoding_lattice(
+    doc: Doc, types: Sequence[str], *, unpredicted: Collection[str] = (), hard: Iterable[Match] = ()
+) -> Lattice:
+    """What each token may be, given what is set on the doc already.
+
+    Entities that are set stay, blocked tokens have none, and no entity runs on from the word before into what is
+    set, out of it, or over a sentence's start. Where some words' annotation is missing, the O of the others is
+    taken as set too (`Doc.set_ents` with ``outside`` or ``missing``); where none is, O is what components write
+    for whatever they have not marked, and stays open.
+
+    doc (Doc): The doc.
+    types (Sequence[str]): The model's entity types, in order.
+    unpredicted (Collection[str]): Types that no open token may have.
+    hard (Iterable[Match]): Phrases that must be entities, their types among `types`. Those that touch what is set,
+        or run over a sentence's start, are passed over; of the others that overlap, the longest stays, and of two
+        that are as long the earlier.
+    RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
+    """
+    words = words_of(doc)
+    ent_iob, sent_start = doc.to_array([ENT_IOB, SENT_START]).T
+    lattice = free_lattice(doc, types, unpredicted)
+    is_set = numpy.isin(ent_iob, SET)
+    known_outside = numpy.zeros(len(doc), dtype=bool)
+    if (ent_iob[words] == MISSING).any():
+        known_outside = ent_iob == OUTSIDE
+        lattice[words & known_outside, 1:] = False
+    index = {tag: i for i, tag in enumerate(labels.bio_tags(types))}
+    applicable = (
+        Span(doc, start, end, label=label)
+        for start, end, label, *_ in hard
+        if not (is_set | known_outside)[start:end].any() and not (sent_start[start + 1 : end] == 1).any()
+    )
+    spans = [*doc.ents, *filter_spans(applicable)]
+    for span in spans:
+        is_set[span.start : span.end] = True
+        inside = span.start + numpy.flatnonzero(words[span.start : span.end])
+        lattice[inside] = False
+        for position, prefix in zip(inside, chain("B", repeat("I"))):
+            # An entity type that the model does not know looks like O to its neighbours.
+            lattice[position, index.get(f"{prefix}-{span.label_}", 0)] = True
+    for i in blocked_tokens(doc):
+        lattice[i, 1:] = False
+    fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1) | (known_outside & ~words))
+    for i in numpy.flatnonzero(fresh).tolist():
+        following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
+        if not is_set[following]:
+            lattice[following, 2::2] = False
+    return lattice
+
+
+def bonuses(matches: Iterable[Match], lattice: Lattice, types: Sequence[str], origin: int) -> List[Bonus]:
+    """What phrases are worth to the chain of a batch.
+
+    matches (Iterable[Match]): The matches of a doc. Hard ones are in its lattice already.
+    lattice (Lattice): The doc's decoding lattice.
+    types (Sequence[str]): The model's entity types, in order.
+    origin (int): The doc's first word, counted in the batch's words.
+    RETURNS (List[Bonus]): A ban for a never match, of each type if it names none; none for spans that are entities
+        in every reading that the lattice allows.
+    """
+    index: Dict[str, int] = {label: i for i, label in enumerate(types)}
+    words = lattice.any(axis=1)
+    before = words.cumsum() - words
+    rows = lattice[words]
+    found: List[Bonus] = []
+    for match in matches:
+        start, end = int(before[match.start]), int(before[match.end - 1]) + 1
+        if match.rule == "hard" or _is_certain(rows[start:end], rows[end : end + 1]):
+            continue
+        weight = match.weight if match.rule == "soft" else -inf
+        for i in [index[match.label]] if match.label else range(len(types)):
+            # A type that cannot begin here needs neither.
+            if rows[start, 2 * i + 1]:
+                found.append(Bonus(origin + start, origin + end, i, weight))
+    return found
+
+
+def _is_certain(rows: Lattice, after: Lattice) -> bool:
+    """Whether a span is an entity in every reading that the lattice allows: it is set, or a hard phrase.
+
+    rows (Lattice): *Shape:* (n_words of the span, n_tags).
+    after (Lattice): *Shape:* (1, n_tags), of the word after it; (0, n_tags) at the doc's end.
+    """
+    begin = int(rows[0].argmax())
+    inside = begin + 1
+    certain = begin % 2 == 1 and (rows.sum(axis=1) == 1).all() and rows[1:, inside].all()
+    return bool(certain and not after[:, inside : inside + 1].any())

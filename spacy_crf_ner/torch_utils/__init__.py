@@ -1,0 +1,1 @@
+"""What the torch modules share: the Thinc shim, precision, and length buckets."""
