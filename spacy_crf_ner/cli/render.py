@@ -9,8 +9,8 @@ from wasabi import Printer
 from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.evaluation.html_report import render_page
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
-from spacy_crf_ner.evaluation.render import render_page
 from spacy_crf_ner.messages import show_path
 
 

@@ -1,19 +1,28 @@
 """A pipeline's predictions drawn by displaCy, what it missed and what it invented marked."""
 
 from html import escape
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from spacy import displacy
 from spacy.displacy.render import EntityRenderer
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_crf_ner.evaluation import page
 from spacy_crf_ner.evaluation.comparison import Comparison, Judged, Verdict, compare
 from spacy_crf_ner.evaluation.scores import Scores, score
 
 N_HUES = 24
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+ENTITY = (
+    '<mark class="entity {verdict}" title="{label}: {verdict}" style="background: {bg}">'
+    '{text}<span class="type">{label}</span><span class="verdict">{mark}</span></mark>'
+)
+"""displaCy's template of an entity. `verdict` and `mark` are parameters of ours, given with each entity."""
 
 MARKS = {
     Verdict.CORRECT: "",
@@ -22,6 +31,31 @@ MARKS = {
     Verdict.UNALIGNED: "not on token borders",
     Verdict.IGNORED: "not scored",
 }
+
+
+LEGEND = ((Verdict.MISSED, "gold, and not predicted"), (Verdict.SPURIOUS, "predicted, and not gold"))
+
+
+class Article(NamedTuple):
+    """What the page shows of one doc.
+
+    number (int): Its place among the examples, from 1.
+    is_correct (bool): Whether the predictions are right.
+    summary (str): How many mistakes of which kind there are.
+    rows (Dict[str, str]): The drawn doc as HTML, by what its entities are: "gold", "predicted".
+    """
+
+    number: int
+    is_correct: bool
+    summary: str
+    rows: Dict[str, str]
+
+
+class LabelRow(NamedTuple):
+    """A row of the table of scores: a label, and its figures as the page shows them."""
+
+    label: str
+    figures: Tuple[str, ...]
 
 
 class Page(NamedTuple):
@@ -48,8 +82,9 @@ def render_page(
     RAISES (ValueError): A prediction's text differs from the gold text.
     """
     scores = score(list(examples))
-    colors = type_colors(ent.label_ for eg in examples for doc in (eg.reference, eg.predicted) for ent in doc.ents)
-    articles: List[str] = []
+    labels = {ent.label_ for eg in examples for doc in (eg.reference, eg.predicted) for ent in doc.ents}
+    colors = type_colors(labels)
+    articles: List[Article] = []
     for number, example in enumerate(examples, start=1):
         if len(articles) == limit:
             break
@@ -57,15 +92,17 @@ def render_page(
         if not (errors_only and comparison.is_correct):
             articles.append(_article(number, example, comparison, colors))
     shown = f"Showing {len(articles):,} of {len(examples):,} documents"
-    html = page.PAGE.substitute(
-        lang=escape(lang),
+    html = _template().render(
+        lang=lang,
         dir=examples[0].reference.vocab.writing_system.get("direction", "ltr") if examples else "ltr",
-        title=escape(title),
+        title=title,
         figures=_figures(scores),
-        types=_types(scores, colors),
-        legend=_legend(),
+        labels=_label_rows(scores),
+        colors=colors,
+        legend=[{"verdict": verdict, "meaning": meaning} for verdict, meaning in LEGEND],
+        marks=MARKS,
         note=shown + (", those with mistakes alone." if errors_only else "."),
-        articles="\n".join(articles),
+        articles=articles,
     )
     return Page(html, len(articles))
 
@@ -93,17 +130,27 @@ def type_colors(types: Iterable[str]) -> Dict[str, str]:
     return colors
 
 
-def _article(number: int, example: Example, comparison: Comparison, colors: Dict[str, str]) -> str:
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+    )
+    return environment.get_template("report.html.jinja")
+
+
+def _article(number: int, example: Example, comparison: Comparison, colors: Dict[str, str]) -> Article:
     """One doc: its predictions and, where they are not right, the gold entities above them."""
-    rows = [page.ROW.substitute(name="predicted", entities=_draw(example.predicted, comparison.predicted, colors))]
-    summary = ""
-    if not comparison.is_correct:
-        gold = _draw(example.reference, comparison.gold, colors)
-        rows.insert(0, page.ROW.substitute(name="gold", entities=gold))
-        counts = ((comparison.count(verdict), mark) for verdict, mark in MARKS.items() if mark)
-        summary = " · " + ", ".join(f"{count} {mark}" for count, mark in counts if count)
-    state = "right" if comparison.is_correct else "wrong"
-    return page.ARTICLE.substitute(number=number, state=state, summary=summary, rows="\n".join(rows))
+    predicted = _draw(example.predicted, comparison.predicted, colors)
+    if comparison.is_correct:
+        return Article(number, True, "", {"predicted": predicted})
+    gold = _draw(example.reference, comparison.gold, colors)
+    counts = ((comparison.count(verdict), mark) for verdict, mark in MARKS.items() if mark)
+    summary = " · " + ", ".join(f"{count} {mark}" for count, mark in counts if count)
+    return Article(number, False, summary, {"gold": gold, "predicted": predicted})
 
 
 def _draw(doc: Doc, judged: Sequence[Judged], colors: Dict[str, str]) -> str:
@@ -123,15 +170,15 @@ def _draw(doc: Doc, judged: Sequence[Judged], colors: Dict[str, str]) -> str:
         manual=True,
         jupyter=False,
         options={
-            "template": page.ENTITY,
+            "template": ENTITY,
             "colors": {escape(label): color for label, color in colors.items()},
         },
     )
 
 
-def _figures(scores: Scores) -> str:
+def _figures(scores: Scores) -> Dict[str, str]:
     counts = scores.counts
-    figures = {
+    return {
         "Precision": _percent(scores.spacy["ents_p"]),
         "Recall": _percent(scores.spacy["ents_r"]),
         "F": _percent(scores.spacy["ents_f"]),
@@ -143,32 +190,20 @@ def _figures(scores: Scores) -> str:
         "Missed": f"{counts.gold - counts.correct:,}",
         "Spurious": f"{counts.predicted - counts.correct:,}",
     }
-    return "\n".join(page.FIGURE.substitute(name=name, value=value) for name, value in figures.items())
 
 
-def _types(scores: Scores, colors: Dict[str, str]) -> str:
-    """The table of scores per type; nothing without entities."""
-    rows = [
-        page.TYPE.substitute(
-            label=escape(label),
-            color=colors[label],
-            gold=f"{scores.seqeval[label]['support']:,}" if label in scores.seqeval else "0",
-            **{key: _percent(value) for key, value in prf.items()},
+def _label_rows(scores: Scores) -> List[LabelRow]:
+    """The table of scores per label; empty without entities."""
+    return [
+        LabelRow(
+            label,
+            (
+                f"{scores.seqeval[label]['support']:,}" if label in scores.seqeval else "0",
+                *(_percent(prf[key]) for key in ("p", "r", "f")),
+            ),
         )
         for label, prf in sorted((scores.spacy["ents_per_type"] or {}).items())
     ]
-    return page.TYPES.substitute(rows="\n".join(rows)) if rows else ""
-
-
-def _legend() -> str:
-    """What the outlines mean, in the marks of the page itself."""
-    samples = (
-        (Verdict.MISSED, "gold, and not predicted"),
-        (Verdict.SPURIOUS, "predicted, and not gold"),
-    )
-    return " ".join(
-        f'<mark class="entity {verdict.value}">{MARKS[verdict]}</mark> {meaning};' for verdict, meaning in samples
-    ).rstrip(";")
 
 
 def _percent(value: Optional[float]) -> str:

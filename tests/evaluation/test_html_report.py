@@ -2,7 +2,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any, List, Optional, Sequence, Tuple
 
-from spacy_crf_ner.evaluation.render import render_page, type_colors
+from spacy_crf_ner.evaluation.html_report import render_page, type_colors
 from tests.evaluation.util import Entity, make_example
 
 WORDS = "张三去北京"
