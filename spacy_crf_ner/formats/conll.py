@@ -7,8 +7,8 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.doc_builder import DocMaker
+from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.formats.rows import Row, Rows, sentences
-from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD, Spelling, check_spelling
 from spacy_crf_ner.labels import OUTSIDE

@@ -19,8 +19,8 @@ from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import unannotated
+from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.formats.rows import Row, sentences
-from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import SPELLINGS, STANDARD, check_spelling
 from spacy_crf_ner.formats.unknown import leave_unknown

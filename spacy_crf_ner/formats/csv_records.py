@@ -13,8 +13,8 @@ from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head, Unclear
+from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.formats.rows import Row, Rows, sentences
-from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import Tags, guess_tags
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling

@@ -4,7 +4,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from spacy_crf_ner.formats.offsets import UNITS, Offsets, bare
 from spacy_crf_ner.formats.records import Record
-from spacy_crf_ner.formats.settings import check_bool, check_choice
+from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.labels import Span
 from spacy_crf_ner.messages import quote
 

@@ -149,3 +149,21 @@ def keywords(function: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
     """The keyword-only parameters of a function."""
     parameters = inspect.signature(function).parameters
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Check that a setting is true or false.
+
+    RAISES (ValueError): It is something else, a string for one, which would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"the setting {name} is {value!r}; give true or false")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Check that a setting is one of some names.
+
+    RAISES (ValueError): It is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"the setting {name} is {value!r}; choose one of {', '.join(choices)}")

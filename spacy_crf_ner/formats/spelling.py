@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Dict, Optional
 
-from spacy_crf_ner.formats.settings import check_choice
+from spacy_crf_ner.formats.registry import check_choice
 from spacy_crf_ner.labels import OUTSIDE
 from spacy_crf_ner.tagging import SCHEMES
 

@@ -4,8 +4,8 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.records import Record, shown
+from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.formats.rows import Row, sentences
-from spacy_crf_ner.formats.settings import check_bool, check_choice
 from spacy_crf_ner.formats.sniff_tags import has_letter
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, check_spelling
 from spacy_crf_ner.labels import OUTSIDE, Span

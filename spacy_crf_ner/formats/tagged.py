@@ -18,8 +18,8 @@ from spacy_crf_ner.formats.doc_builder import (
     separator_of,
     unwritable,
 )
+from spacy_crf_ner.formats.registry import check_bool
 from spacy_crf_ner.formats.rows import Row, Rows, sentences, strict_rows
-from spacy_crf_ner.formats.settings import check_bool
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
 from spacy_crf_ner.labels import Span

@@ -21,7 +21,7 @@ from spacy_crf_ner.formats.items import ENDS, EXCLUSIVE, INCLUSIVE, Item, Placin
 from spacy_crf_ner.formats.label_studio import annotation_of_task
 from spacy_crf_ner.formats.offsets import CHARACTERS, UNITS, Offsets
 from spacy_crf_ner.formats.records import Annotation, Link, Record, refuse_unread, rest_missing, shown, unannotated
-from spacy_crf_ner.formats.settings import check_choice
+from spacy_crf_ner.formats.registry import check_choice
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
 from spacy_crf_ner.formats.token_offsets import TOKENS, in_characters, refuse_token_offsets
 from spacy_crf_ner.labels import Span

@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import CHARACTERS, Offsets
 from spacy_crf_ner.formats.records import Record, rest_missing
-from spacy_crf_ner.formats.settings import check_bool
+from spacy_crf_ner.formats.registry import check_bool
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import Span
 

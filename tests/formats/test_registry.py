@@ -12,7 +12,15 @@ from spacy.tokens import Doc, DocBin
 import spacy_crf_ner.cli  # noqa: F401
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.registry import get_reader, get_writer, keywords, readers, writers
+from spacy_crf_ner.formats.registry import (
+    check_bool,
+    check_choice,
+    get_reader,
+    get_writer,
+    keywords,
+    readers,
+    writers,
+)
 from spacy_crf_ner.formats.source import Source
 from tests.cli.util import invoke
 from tests.formats.reading import BLANK, found_in, put
@@ -196,3 +204,18 @@ def test_error_of_a_reader_names_file_and_line() -> None:
     assert isinstance(error, FormatError)
     assert str(error) == "in.txt:7: it is broken; mend it"
     assert str(Source("in.txt").error("it is broken", "mend it")) == "in.txt: it is broken; mend it"
+
+
+@pytest.mark.parametrize("value", ["no", "false", 0, 1, None])
+def test_what_is_neither_true_nor_false_is_refused(value: Any) -> None:
+    check_bool("repair", True)
+    check_bool("repair", False)
+    with pytest.raises(ValueError, match=rf"the setting repair is {value!r}; give true or false"):
+        check_bool("repair", value)
+
+
+def test_a_name_that_is_none_of_the_choices_is_refused() -> None:
+    for unit in ("characters", "utf-16"):
+        check_choice("offsets", unit, ("characters", "utf-16"))
+    with pytest.raises(ValueError, match="the setting offsets is 'bytes'; choose one of characters, utf-16"):
+        check_choice("offsets", "bytes", ("characters", "utf-16"))
