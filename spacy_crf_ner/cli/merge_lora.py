@@ -1,10 +1,8 @@
 """`python -m spacy crf merge-lora`: a pipeline whose adapters have become part of its encoder's weights."""
 
 from pathlib import Path
-from typing import Annotated, Any, List, Optional
+from typing import Annotated, Optional
 
-from spacy.language import Language
-from thinc.api import Model
 from typer import Argument, Option
 from wasabi import Printer
 
@@ -27,6 +25,9 @@ def merge_lora_cli(
     It computes what it did, a little faster, and neither peft nor, where the adapter alone was saved, the base
     encoder is needed to load it. The original stays as it is.
     """
+    # It brings transformers with it: seconds, which every `python -m spacy` command would wait.
+    from spacy_crf_ner.encoder.merging import merge_lora
+
     with one_line_errors(), orderly_termination(), whole_directory(output) as directory:
         nlp = load_pipeline(model, code=code, gpu_id=gpu_id)
         merged = merge_lora(nlp)
@@ -34,35 +35,3 @@ def merge_lora_cli(
             raise ValueError(f"pipeline {model!r} has no LoRA adapters in {nlp.component_names}")
         nlp.to_disk(directory)
     Printer().good(f"Merged the adapters of {', '.join(merged)} and saved the pipeline to {show_path(output)}")
-
-
-def merge_lora(nlp: Language) -> List[str]:
-    """Merge the adapters of all encoders of a pipeline, in place, disabled components included.
-
-    nlp (Language): The pipeline; its config follows.
-    RETURNS (List[str]): The names of the components that had adapters.
-    """
-    # It brings transformers with it: seconds, which every `python -m spacy` command would wait.
-    from spacy_crf_ner.encoder.transformer import Encoder
-
-    merged = []
-    for name, pipe in nlp.components:
-        model = getattr(pipe, "model", None)
-        encoders = [node for node in model.walk() if isinstance(node, Encoder)] if isinstance(model, Model) else []
-        adapted = [encoder.shim for encoder in encoders if encoder.shim.spec.lora is not None]
-        for shim in adapted:
-            shim.merge_lora()
-        if adapted:
-            _set_without_lora(nlp.get_pipe_config(name))
-            merged.append(name)
-    return merged
-
-
-def _set_without_lora(config: Any) -> None:
-    """Take LoRA out of every encoder's block of a component's config, in place."""
-    if not isinstance(config, dict):
-        return
-    if config.get("@architectures") == "spacy-crf-ner.Transformer.v1":
-        config.update(lora=None, save_mode="full")
-    for value in config.values():
-        _set_without_lora(value)
