@@ -28,9 +28,9 @@ from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.formats.doc_builder import RENEW_EVERY, DocMaker
 from spacy_crf_ner.formats.reading import read
 from spacy_crf_ner.formats.writing import write
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 
-Sentence = Tuple[str, List[Span]]
+Sentence = Tuple[str, List[LabeledSpan]]
 WRITTEN = {"bioes": "bioes", "bmes": "bmes", "jsonl": "jsonl", "doccano": "jsonl", "dev.spacy": "spacy"}
 """What MSRA's dev set is written as, and the format that reads it."""
 GROWING = ("bio", "conll", "cluener", "jsonl", "spert")

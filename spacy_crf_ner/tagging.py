@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote, short
 
 EMPTY_TAG = "empty tag is O"
@@ -77,15 +77,15 @@ class Scheme:
             return False
         return True
 
-    def read(self, tags: Sequence[str], complain: Complain) -> List[Span]:
+    def read(self, tags: Sequence[str], complain: Complain) -> List[LabeledSpan]:
         """Read the entities off the tags of a sentence.
 
         tags (Sequence[str]): Tags that `split` takes.
         complain (Complain): What to do with a tag that breaks the scheme.
-        RETURNS (List[Span]): The entities, in order.
+        RETURNS (List[LabeledSpan]): The entities, in order.
         RAISES (ValueError): A tag is not of this scheme.
         """
-        spans: List[Span] = []
+        spans: List[LabeledSpan] = []
         start, running = 0, ""
 
         def close(end: int, *, whole: bool) -> None:
@@ -121,11 +121,11 @@ class Scheme:
         close(len(tags), whole=False)
         return spans
 
-    def write(self, length: int, spans: Iterable[Span]) -> List[str]:
+    def write(self, length: int, spans: Iterable[LabeledSpan]) -> List[str]:
         """Write entities as tags; the inverse of `read`.
 
         length (int): Number of tokens.
-        spans (Iterable[Span]): Entities in order that do not overlap.
+        spans (Iterable[LabeledSpan]): Entities in order that do not overlap.
         RETURNS (List[str]): One tag a token.
         """
         tags = [OUTSIDE] * length
@@ -196,3 +196,40 @@ BARE_SCHEMES: Dict[str, Scheme] = {
 """Those of tags that are labels, by name."""
 
 ALL_SCHEMES: Dict[str, Scheme] = {**SCHEMES, **BARE_SCHEMES}
+
+BIO, BILUO = SCHEMES["bio"], SCHEMES["biluo"]
+
+MISSING = frozenset({None, "", "-"})
+"""What spaCy writes for a token whose annotation is missing."""
+
+
+def to_bio(tags: Iterable[Optional[str]]) -> List[Optional[str]]:
+    """Normalise a BILUO, IOB1 or IOB2 sequence with missing annotation to BIO.
+
+    An I- or L- that continues no entity of its own label begins one, as in IOB1. After a token whose annotation is
+    missing it stays I-, since the entity may have begun there.
+
+    tags (Iterable[Optional[str]]): One sequence; None, "" and "-" are missing annotation.
+    RETURNS (List[Optional[str]]): BIO tags, None where the annotation is missing.
+    RAISES (ValueError): A tag is not one of these schemes.
+    """
+    bio: List[Optional[str]] = []
+    running: Optional[str] = ""  # the label that an I- here would continue; None: unknown
+    for tag in tags:
+        if tag in MISSING:
+            bio.append(None)
+            running = None
+            continue
+        assert tag is not None
+        try:
+            letter, label = BILUO.split(tag)
+        except ValueError as error:
+            raise ValueError(f"tag {quote(tag)} {error}; write O, or B-, I-, L- or U- before a label") from None
+        if letter == OUTSIDE:
+            bio.append(OUTSIDE)
+            running = ""
+            continue
+        continues = letter in (BILUO.inside, BILUO.last) and running in (label, None)
+        bio.append(f"{BIO.inside if continues else BIO.begin}-{label}")
+        running = "" if letter in (BILUO.last, BILUO.single) else label
+    return bio

@@ -1,7 +1,7 @@
 from collections import Counter
 from itertools import product
 from pathlib import Path
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import pytest
 from hypothesis import given
@@ -10,8 +10,9 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 from spacy.training.iob_utils import tags_to_entities
 
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.labels import Span, tags_to_spans, to_bio
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.tagging import (
+    BIO,
     EMPTY_TAG,
     REPAIRS,
     SCHEMES,
@@ -19,6 +20,7 @@ from spacy_crf_ner.tagging import (
     STRAY_INSIDE,
     UNCLOSED,
     Scheme,
+    to_bio,
 )
 from tests.formats.reading import found_in, put
 
@@ -30,7 +32,7 @@ all_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 class Outcome(NamedTuple):
     """What was read off some tags, and the token and kind of each complaint."""
 
-    spans: List[Span]
+    spans: List[LabeledSpan]
     complaints: List[Tuple[int, str]]
 
 
@@ -47,9 +49,9 @@ def sequences(scheme: Scheme, longest: int) -> List[Tuple[str, ...]]:
 
 
 @st.composite
-def sentences(draw: st.DrawFn) -> Tuple[int, List[Span]]:
+def sentences(draw: st.DrawFn) -> Tuple[int, List[LabeledSpan]]:
     """A length, and entities that may touch."""
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     end = 0
     for gap, length, label in draw(
         st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(LABELS)), max_size=6)
@@ -61,7 +63,7 @@ def sentences(draw: st.DrawFn) -> Tuple[int, List[Span]]:
 
 @all_schemes
 @given(sentence=sentences())
-def test_entities_survive_as_tags(scheme: Scheme, sentence: Tuple[int, List[Span]]) -> None:
+def test_entities_survive_as_tags(scheme: Scheme, sentence: Tuple[int, List[LabeledSpan]]) -> None:
     length, spans = sentence
     tags = scheme.write(length, spans)
     assert len(tags) == length
@@ -80,13 +82,46 @@ def test_legal_is_what_would_be_written(scheme: Scheme) -> None:
         assert all(0 <= i < len(tags) and kind in REPAIRS for i, kind in complaints)
 
 
-def test_bio_agrees_with_labels() -> None:
-    for tags in sequences(SCHEMES["bio"], 4):
-        spans, complaints = outcome_of(SCHEMES["bio"], tags)
-        assert spans == tags_to_spans([tag or "" for tag in to_bio(tags)])
-        if complaints:
-            with pytest.raises(ValueError):
-                tags_to_spans(tags)
+def test_to_bio_makes_of_bio_what_its_reader_makes_of_it() -> None:
+    for tags in sequences(BIO, 4):
+        spans, complaints = outcome_of(BIO, tags)
+        mended = [tag or "" for tag in to_bio(tags)]
+        assert outcome_of(BIO, mended) == (spans, [])
+        assert (mended == list(tags)) == (not complaints)
+
+
+@given(sentences())
+def test_biluo_becomes_the_same_bio(sentence: Tuple[int, List[LabeledSpan]]) -> None:
+    length, spans = sentence
+    tags = BIO.write(length, spans)
+    assert to_bio(SCHEMES["biluo"].write(length, spans)) == tags
+    assert to_bio(tags) == tags
+
+
+@pytest.mark.parametrize(
+    "tags, bio",
+    [
+        (["I-LOC", "I-LOC", "B-LOC", "I-LOC"], ["B-LOC", "I-LOC", "B-LOC", "I-LOC"]),  # IOB1
+        (["O", "I-LOC", "I-ORG"], ["O", "B-LOC", "B-ORG"]),
+        (["U-LOC", "I-LOC"], ["B-LOC", "B-LOC"]),  # a unit is closed
+        (["B-LOC", "L-LOC", "L-LOC"], ["B-LOC", "I-LOC", "B-LOC"]),
+        (["B-LOC", None, "L-LOC"], ["B-LOC", None, "I-LOC"]),  # the gap may be inside
+        (["-", "", "O"], [None, None, "O"]),
+    ],
+)
+def test_to_bio_normalises_each_scheme(tags: List[Optional[str]], bio: List[Optional[str]]) -> None:
+    assert to_bio(tags) == bio
+
+
+@pytest.mark.parametrize("tag", ["X-LOC", "B", "B-", "LOC", "b-LOC", "BLOC", " O"])
+def test_to_bio_refuses_other_tags_by_name(tag: str) -> None:
+    with pytest.raises(ValueError, match="write O, or B-, I-, L- or U- before a label") as error:
+        to_bio([tag])
+    assert repr(tag) in str(error.value)
+
+
+def test_labels_may_hold_hyphens_and_dots() -> None:
+    assert BIO.split("B-PER.NAM-x") == ("B", "PER.NAM-x")
 
 
 def test_legal_biluo_agrees_with_spacy() -> None:
@@ -146,7 +181,14 @@ BREAKS = [
 
 @pytest.mark.parametrize(("name", "tags", "token", "what", "mend", "kinds", "spans"), BREAKS)
 def test_what_breaks_a_scheme_is_refused_or_mended_and_counted(
-    tmp_path: Path, name: str, tags: str, token: int, what: str, mend: str, kinds: List[str], spans: List[Span]
+    tmp_path: Path,
+    name: str,
+    tags: str,
+    token: int,
+    what: str,
+    mend: str,
+    kinds: List[str],
+    spans: List[LabeledSpan],
 ) -> None:
     rows = "".join(f"中 {tag}\n" for tag in tags.split())
     path = put(tmp_path, f"中 O\n\n{rows}\n中 O\n")

@@ -112,3 +112,8 @@ def overfitted(model: Optional[Dict[str, Any]] = None, steps: int = 40, together
     for _ in range(steps):
         nlp.update(examples, sgd=sgd)
     return nlp
+
+
+def refuse(index: int, what: str, mend: str, kind: str) -> None:
+    """For `Scheme.read`: what breaks the scheme fails the test."""
+    raise AssertionError(f"position {index}: {what}")

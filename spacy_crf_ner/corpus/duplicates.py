@@ -10,11 +10,11 @@ from spacy.attrs import ENT_IOB
 from spacy.tokens import Doc
 
 from spacy_crf_ner.corpus.stats import Case, Tally, origin_of
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 
 _MAX_MENTION, _MAX_LABEL = 20, 30
 
-Tagging = Tuple[Span, ...]
+Tagging = Tuple[LabeledSpan, ...]
 """The entities of a text, in characters."""
 
 

@@ -7,7 +7,8 @@ from typing import Iterable, List, NamedTuple, Optional, Set, Tuple
 from spacy.tokens import Span
 from spacy.training import Example
 
-from spacy_crf_ner import labels
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
+from spacy_crf_ner.tagging import BIO
 
 
 class Verdict(str, Enum):
@@ -32,7 +33,7 @@ class Judged(NamedTuple):
 
     entity: Span
     verdict: Verdict
-    gold_span: Optional[labels.Span]
+    gold_span: Optional[LabeledSpan]
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class Comparison:
         """
         shown = [judged for judged in self.predicted if judged.verdict is not Verdict.IGNORED]
         stray = [judged.entity.label_ for judged in shown if judged.verdict is Verdict.UNALIGNED]
-        gold = labels.spans_to_tags(self.n_tokens, [j.gold_span for j in self.gold if j.gold_span])
-        predicted = labels.spans_to_tags(self.n_tokens, [j.gold_span for j in shown if j.gold_span])
-        return [gold, *[[labels.OUTSIDE] for _ in stray]], [predicted, *[[f"B-{label}"] for label in stray]]
+        gold = BIO.write(self.n_tokens, [j.gold_span for j in self.gold if j.gold_span])
+        predicted = BIO.write(self.n_tokens, [j.gold_span for j in shown if j.gold_span])
+        return [gold, *[[OUTSIDE] for _ in stray]], [predicted, *[[f"B-{label}"] for label in stray]]
 
 
 def compare(example: Example, predicted: Optional[Iterable[Span]] = None) -> Comparison:
@@ -92,11 +93,11 @@ def compare(example: Example, predicted: Optional[Iterable[Span]] = None) -> Com
     missing = {token.i for token in reference if token.ent_iob == 0}
     gold = {(ent.start, ent.end, ent.label_): ent for ent in reference.ents}
     n_misaligned = _count_misaligned(example)
-    found: Set[labels.Span] = set()
+    found: Set[LabeledSpan] = set()
     judged: List[Judged] = []
     for entity in example.predicted.ents if predicted is None else predicted:
         touched = [int(i) for i in x2y[entity.start : entity.end]]
-        span: Optional[labels.Span] = None
+        span: Optional[LabeledSpan] = None
         if touched and (n_misaligned == 0 or example.get_aligned_spans_x2y([entity])):
             span = (touched[0], touched[-1] + 1, entity.label_)
         if touched and missing.intersection(range(touched[0], touched[-1] + 1)):

@@ -13,7 +13,7 @@ from spacy_crf_ner.formats.conll import COMMENTS, split_columns
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 TOKEN_COLUMN = 3
@@ -108,9 +108,9 @@ def _is_tag(tag: str) -> bool:
     return bool(found and (found["star"] or (found["open"] and found["close"])))
 
 
-def _entities(sentence: Sequence[_Row], source: Source) -> List[Span]:
+def _entities(sentence: Sequence[_Row], source: Source) -> List[LabeledSpan]:
     """The entities of a sentence, in tokens, the outer before those inside it."""
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     opened: List[Tuple[int, str]] = []
     for i, (_, tag, line) in enumerate(sentence):
         found = _TAG.fullmatch(tag)

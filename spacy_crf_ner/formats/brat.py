@@ -20,7 +20,7 @@ from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.records import Link
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 BRAT = "brat"
@@ -88,7 +88,7 @@ def read_brat(source: Source, make: DocMaker) -> Iterator[Doc]:
     text = text_source.text()
     mentions, relations = _parse(annotation, make)
     text, located = _locate(text, mentions, annotation)
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     links: List[Link] = []
     unknown: List[Tuple[int, int]] = []
     places: Dict[str, int] = {}

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.brat import SUFFIXES
 from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, unwritable
 from spacy_crf_ner.formats.records import annotation_of
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 META_LEFT = "docs whose meta brat cannot hold, which is left out"
@@ -41,7 +41,7 @@ def write_brat(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = No
 write_brat.suffixes = SUFFIXES  # type: ignore[attr-defined]
 
 
-def _entity(number: int, span: Span, doc: Doc) -> str:
+def _entity(number: int, span: LabeledSpan, doc: Doc) -> str:
     start, end, label = span
     text = doc.text[start:end]
     parts = [(start + part.start(), start + part.end()) for part in _LINE.finditer(text)]

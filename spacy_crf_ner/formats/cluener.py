@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import UTF_16, Offsets
 from spacy_crf_ner.formats.records import Record, annotation_of, refuse_unread, shown, to_line, unannotated
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote, short
 
 NO_RELATIONS = "docs with relations, which CLUENER JSON cannot hold"
@@ -65,7 +65,7 @@ def write_cluener(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] =
     return to_line(doc, fields, notes, reserved=_KEYS)
 
 
-def _spans(record: Record, text: str) -> Iterator[Span]:
+def _spans(record: Record, text: str) -> Iterator[LabeledSpan]:
     types = record.value["label"]
     if isinstance(types, list):
         raise record.error('"label" is a list', "read offsets as [start, end, type] with --format jsonl")
@@ -76,7 +76,7 @@ def _spans(record: Record, text: str) -> Iterator[Span]:
                 yield _span(record, text, label, mention, position)
 
 
-def _span(record: Record, text: str, label: str, mention: str, position: Any) -> Span:
+def _span(record: Record, text: str, label: str, mention: str, position: Any) -> LabeledSpan:
     if not isinstance(position, list) or len(position) != 2:
         what = f"the position of {short(label)} {quote(mention)} is {shown(position)}"
         raise record.error(what, "write [start, end], both counted from 0 and the end inclusive")

@@ -24,7 +24,7 @@ from spacy_crf_ner.formats.rows import Row, sentences
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import SPELLINGS, STANDARD, check_spelling
 from spacy_crf_ner.formats.unknown import leave_unknown
-from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES, Scheme
 
@@ -251,7 +251,7 @@ def _doc(sentence: _Sentence, source: Source, make: DocMaker, reading: _Tags, sa
     surface = sentence.surface()
     places = _placed(sentence, surface, make)
     make.counts.notes[RANGES] += sum(token.first != token.last for token in surface)
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     of_word = [i for i, token in enumerate(surface) for _ in range(token.first, token.last + 1)]
     for start, end, label in _entities(words, source, make, reading):
         first, last = of_word[start], of_word[end - 1]
@@ -276,7 +276,7 @@ def _doc(sentence: _Sentence, source: Source, make: DocMaker, reading: _Tags, sa
     return doc
 
 
-def _entities(words: Sequence[Word], source: Source, make: DocMaker, reading: _Tags) -> List[Span]:
+def _entities(words: Sequence[Word], source: Source, make: DocMaker, reading: _Tags) -> List[LabeledSpan]:
     """The entities of a sentence, in words."""
     tags = [OUTSIDE if word.tag is None else word.tag for word in words]
     rows = (Row(word.form, tag, word.line) for word, tag in zip(words, tags))

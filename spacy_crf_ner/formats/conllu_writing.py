@@ -4,12 +4,11 @@ from bisect import bisect_left
 from collections import Counter
 from typing import List
 
-from spacy.tokens import Doc, Token
-from spacy.tokens import Span as SpacySpan
+from spacy.tokens import Doc, Span, Token
 
 from spacy_crf_ner.formats.conllu import KEY
 from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, unwritable
-from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES
 
@@ -64,7 +63,7 @@ def _form(word: Token) -> str:
     return text
 
 
-def _covered(entity: SpacySpan, words: List[Token], notes: "Counter[str]") -> Span:
+def _covered(entity: Span, words: List[Token], notes: "Counter[str]") -> LabeledSpan:
     """The entity, in words."""
     origin = entity.doc.user_data.get(ORIGIN)
     start, end = (bisect_left(words, i, key=_index) for i in (entity.start, entity.end))

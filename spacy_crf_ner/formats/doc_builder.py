@@ -6,15 +6,14 @@ from itertools import accumulate, pairwise
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
 from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.tokens import Span as SpacySpan
+from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 ORIGIN = "spacy_crf_ner.origin"
@@ -105,8 +104,8 @@ class Relation(NamedTuple):
     """A relation between two entities, each of which stands as (start, end, type) in characters, end exclusive."""
 
     label: str
-    head: Span
-    tail: Span
+    head: LabeledSpan
+    tail: LabeledSpan
 
     def as_dict(self) -> Mapping[str, Any]:
         """The relation as it stands in `Doc.user_data`."""
@@ -148,7 +147,7 @@ class DocMaker:
     def from_tokens(
         self,
         tokens: Sequence[str],
-        spans: Sequence[Span],
+        spans: Sequence[LabeledSpan],
         source: Source,
         line: int,
         *,
@@ -159,7 +158,7 @@ class DocMaker:
 
         tokens (Sequence[str]): The tokens, none of them empty. They are joined, with a space between where the
             language writes one.
-        spans (Sequence[Span]): The entities, as (start, end, type) in tokens, the end exclusive.
+        spans (Sequence[LabeledSpan]): The entities, as (start, end, type) in tokens, the end exclusive.
         source (Source): Where the sentence stands.
         line (int): The line in it, counted from 1.
         meta (Optional[Mapping[str, Any]]): What else the file says, for `doc.user_data`.
@@ -180,7 +179,7 @@ class DocMaker:
     def from_text(
         self,
         text: str,
-        spans: Sequence[Span],
+        spans: Sequence[LabeledSpan],
         source: Source,
         line: int,
         *,
@@ -190,7 +189,7 @@ class DocMaker:
         """Make a Doc of a text.
 
         text (str): The text.
-        spans (Sequence[Span]): The entities, as (start, end, type) in characters, the end exclusive.
+        spans (Sequence[LabeledSpan]): The entities, as (start, end, type) in characters, the end exclusive.
         source (Source): Where the text stands.
         line (int): The line in it, counted from 1.
         meta (Optional[Mapping[str, Any]]): What else the file says, for `doc.user_data`.
@@ -228,7 +227,7 @@ class DocMaker:
     def _make(
         self,
         text: str,
-        places: List[Span],
+        places: List[LabeledSpan],
         source: Source,
         line: int,
         meta: Optional[Mapping[str, Any]],
@@ -251,7 +250,7 @@ class DocMaker:
             spans = _spans(doc, places)
         origin = doc.user_data[ORIGIN] = Origin(str(source.path), line)
         # None is left: the tokens now begin and end where the entities do.
-        unique = list(dict(zip(places, cast(List[SpacySpan], spans))).values())
+        unique = list(dict(zip(places, cast(List[Span], spans))).values())
         self.counts.duplicates += len(places) - len(unique)
         entities = filter_spans(unique)
         self.counts.overlapping += len(unique) - len(entities)
@@ -316,7 +315,7 @@ def _check_text(text: str, limit: int, source: Source, line: int) -> None:
         raise source.error(what, mend, line) from None
 
 
-def _check_span(span: Span, length: int, unit: str, source: Source, line: int) -> None:
+def _check_span(span: LabeledSpan, length: int, unit: str, source: Source, line: int) -> None:
     start, end, label = span
     if not 0 <= start < end <= length:
         what = f"entity ({start}, {end}, {quote(label)}) does not fit a text of {length} {unit}"
@@ -325,7 +324,7 @@ def _check_span(span: Span, length: int, unit: str, source: Source, line: int) -
         raise source.error(f"entity ({start}, {end}) has no type", "write its type", line)
 
 
-def _spans(doc: Doc, places: Sequence[Span]) -> List[Optional[SpacySpan]]:
+def _spans(doc: Doc, places: Sequence[LabeledSpan]) -> List[Optional[Span]]:
     return [doc.char_span(start, end, label=label) for start, end, label in places]
 
 
@@ -334,7 +333,7 @@ def _doc_of_tokens(doc: Doc, tokens: Sequence[str], separator: str) -> Doc:
     return Doc(doc.vocab, words=list(tokens), spaces=spaces)
 
 
-def _doc_cut(doc: Doc, text: str, places: Sequence[Span]) -> Doc:
+def _doc_cut(doc: Doc, text: str, places: Sequence[LabeledSpan]) -> Doc:
     """The text with the doc's tokens, but cut where an entity begins or ends."""
     starts = {start for start, _, _ in places}
     ends = {end for _, end, _ in places}

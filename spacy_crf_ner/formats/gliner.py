@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Record, refuse_unread, shown, unannotated
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.tag_lists import tokens_of
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 _TEXT, _ENTITIES = _KEYS = ("tokenized_text", "ner")
@@ -44,7 +44,7 @@ def read_gliner(source: Source, make: DocMaker) -> Iterator[Doc]:
         yield doc if entities is not None else unannotated(doc, make)
 
 
-def _span(record: Record, entity: Any, n_tokens: int) -> Span:
+def _span(record: Record, entity: Any, n_tokens: int) -> LabeledSpan:
     if not isinstance(entity, list) or len(entity) != 3:
         raise record.error(f'"{_ENTITIES}" holds {shown(entity)}', "write [start, end, label], counted in tokens")
     start, end = (record.check(offset, int, "an offset") for offset in entity[:2])

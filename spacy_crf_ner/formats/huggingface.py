@@ -13,7 +13,7 @@ from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD
 from spacy_crf_ner.formats.tag_lists import Names, TagReader
 from spacy_crf_ner.formats.token_records import TokenRecords
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.tagging import SCHEMES
 
 SPACING = "docs with spacing that tokens cannot hold"
@@ -82,7 +82,7 @@ def write_huggingface(doc: Doc, notes: "Counter[str]") -> str:
         groups = (span for group in doc.spans.values() for span in group)
         if any((span.start, span.end, span.label) not in entities for span in groups):
             notes[SPANS_LEFT] += 1
-        spans: List[Span] = [
+        spans: List[LabeledSpan] = [
             (firsts[entity.start], firsts[entity.end - 1] + 1, entity.label_) for entity in doc.ents
         ]
         fields["ner_tags"] = SCHEMES["bio"].write(len(tokens), spans)

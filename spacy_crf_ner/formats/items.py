@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Optional, Sequence
 from spacy_crf_ner.formats.offsets import UNITS, Offsets, bare
 from spacy_crf_ner.formats.records import Record
 from spacy_crf_ner.formats.registry import check_bool, check_choice
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 EXCLUSIVE = "exclusive"
@@ -87,7 +87,7 @@ class Placing:
             raise record.error("nothing says whether the ends of entities are inclusive", _ASK)
         return inclusive if self._told == INCLUSIVE else exclusive
 
-    def spans(self, record: Record, offsets: Offsets, items: Sequence[Item]) -> List[List[Span]]:
+    def spans(self, record: Record, offsets: Offsets, items: Sequence[Item]) -> List[List[LabeledSpan]]:
         """The entities of each item: one for each of its labels.
 
         RAISES (FormatError): No text stands there, or another than the mention.

@@ -12,7 +12,7 @@ from spacy.tokens import Doc, SpanGroup
 
 from spacy_crf_ner.formats.records import annotation_of, to_line
 from spacy_crf_ner.formats.registry import JSON_ARRAY, framed
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 
 
 @framed(JSON_ARRAY)
@@ -63,9 +63,9 @@ def write_label_studio(
     return f'{{"data": {data}, "predictions": {json.dumps([prediction], ensure_ascii=False)}}}\n'
 
 
-def _scores(doc: Doc) -> Dict[Span, float]:
+def _scores(doc: Doc) -> Dict[LabeledSpan, float]:
     """The probability of each entity for which one is saved, as `decoding.save_scores` does."""
-    found: Dict[Span, float] = {}
+    found: Dict[LabeledSpan, float] = {}
     for group in doc.spans.values():
         scores = group.attrs.get("scores", []) if isinstance(group, SpanGroup) else []
         if isinstance(scores, list) and len(scores) == len(group):

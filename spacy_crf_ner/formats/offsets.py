@@ -3,7 +3,7 @@
 from typing import List, Optional, Tuple
 
 from spacy_crf_ner.formats.records import Record
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 CHARACTERS = "characters"
@@ -32,13 +32,13 @@ class Offsets:
         differ = unit == UTF_16 and not text.isascii() and max(text) > "\uffff"
         self._places = _places(text) if differ else None
 
-    def span(self, record: Record, start: int, end: int, label: str) -> Span:
+    def span(self, record: Record, start: int, end: int, label: str) -> LabeledSpan:
         """Convert the offsets of an entity.
 
         record (Record): Where they stand, for errors.
         start, end (int): The offsets.
         label (str): The entity's type.
-        RETURNS (Span): The entity, in characters.
+        RETURNS (LabeledSpan): The entity, in characters.
         RAISES (FormatError): No text stands there, or an offset is inside a surrogate pair.
         """
         place = self._characters(start, end)

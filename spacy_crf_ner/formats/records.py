@@ -19,7 +19,7 @@ from spacy_crf_ner.formats.doc_builder import (
 )
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 UNANNOTATED = "texts without annotation: their entities are missing, which is not to say that there are none"
@@ -51,7 +51,7 @@ class Annotation(NamedTuple):
     whole (bool): Whether all that the file says of entities is read. What is left out may be anywhere in the text.
     """
 
-    spans: List[Span]
+    spans: List[LabeledSpan]
     links: List[Link]
     whole: bool = True
 
@@ -230,7 +230,7 @@ def meta_of(doc: Doc) -> Dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def _links(doc: Doc, spans: Sequence[Span], notes: "Counter[str]") -> List[Link]:
+def _links(doc: Doc, spans: Sequence[LabeledSpan], notes: "Counter[str]") -> List[Link]:
     """The relations in the doc's user data, of which both entities are among the spans."""
     places = {span: i for i, span in enumerate(spans)}
     links: List[Link] = []

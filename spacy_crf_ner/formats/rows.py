@@ -5,7 +5,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.source import Line, Source
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, STANDARD
-from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import EMPTY_TAG, SCHEMES, Scheme
 
@@ -24,7 +24,7 @@ class Sentence(NamedTuple):
     """The tokens of a sentence, its entities in tokens, and the line of the first token."""
 
     tokens: List[str]
-    spans: List[Span]
+    spans: List[LabeledSpan]
     line: int
 
 

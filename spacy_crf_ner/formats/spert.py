@@ -14,7 +14,7 @@ from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.records import Link, Record, refuse_unread, unannotated
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 _KEYS = ("tokens", "entities", "relations")
@@ -52,7 +52,7 @@ def _tokens(record: Record) -> List[str]:
     return tokens
 
 
-def _span(record: Record, entity: Any) -> Span:
+def _span(record: Record, entity: Any) -> LabeledSpan:
     label = record.take(entity, "type", str, "an entity")
     start, end = (record.take(entity, key, int, "an entity") for key in ("start", "end"))
     return start, end, label

@@ -8,7 +8,7 @@ from spacy_crf_ner.formats.registry import check_bool, check_choice
 from spacy_crf_ner.formats.rows import Row, sentences
 from spacy_crf_ner.formats.sniff_tags import has_letter
 from spacy_crf_ner.formats.spelling import LETTERS, SPELLINGS, check_spelling
-from spacy_crf_ner.labels import OUTSIDE, Span
+from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import ALL_SCHEMES, SCHEMES
 
@@ -43,7 +43,9 @@ class TagReader:
             scheme or scheme_of([SPELLINGS[spelling].standard(name) for name in self.names])
         ]
 
-    def spans(self, record: Record, tokens: Sequence[str], tags: Any, key: str, make: DocMaker) -> List[Span]:
+    def spans(
+        self, record: Record, tokens: Sequence[str], tags: Any, key: str, make: DocMaker
+    ) -> List[LabeledSpan]:
         """Read the entities of a record.
 
         record (Record): The record.
@@ -51,7 +53,7 @@ class TagReader:
         tags (Any): What should be the tags: strings, or numbers that have names.
         key (str): The key of the tags.
         make (DocMaker): Counts the mends.
-        RETURNS (List[Span]): The entities, in tokens.
+        RETURNS (List[LabeledSpan]): The entities, in tokens.
         RAISES (FormatError): They are no such tags, or break the scheme.
         """
         named = [self._name(record, tag, key) for tag in record.check(tags, list, f'"{key}"')]

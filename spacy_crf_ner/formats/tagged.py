@@ -6,8 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Iterator, List, NamedTuple, Optional, Protocol
 
-from spacy.tokens import Doc
-from spacy.tokens import Span as SpacySpan
+from spacy.tokens import Doc, Span
 
 from spacy_crf_ner.formats.doc_builder import (
     META,
@@ -22,7 +21,7 @@ from spacy_crf_ner.formats.registry import check_bool
 from spacy_crf_ner.formats.rows import Row, Rows, sentences, strict_rows
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES, Scheme
 
@@ -173,7 +172,7 @@ def _words(doc: Doc) -> List[Word]:
     return words
 
 
-def _covered(entity: SpacySpan, words: List[Word], doc: Doc) -> Span:
+def _covered(entity: Span, words: List[Word], doc: Doc) -> LabeledSpan:
     """The entity, in words."""
     starts = [word.start for word in words]
     start, end = bisect_left(starts, entity.start_char), bisect_left(starts, entity.end_char)

@@ -24,7 +24,7 @@ from spacy_crf_ner.formats.records import Annotation, Link, Record, refuse_unrea
 from spacy_crf_ner.formats.registry import check_choice
 from spacy_crf_ner.formats.tag_lists import TagReader, places_of
 from spacy_crf_ner.formats.token_offsets import TOKENS, in_characters, refuse_token_offsets
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote, short
 
 TOKEN_RELATIONS = "relations left out, an end of which is no entity"
@@ -257,11 +257,11 @@ def _tokens(value: Dict[str, Any]) -> Optional[List[Any]]:
     return next((value[key] for key in TOKEN_KEYS if isinstance(value.get(key), list)), None)
 
 
-def _spans(read: _Read) -> Optional[List[Span]]:
+def _spans(read: _Read) -> Optional[List[LabeledSpan]]:
     return None if read.annotation is None else sorted(set(read.annotation.spans))
 
 
-def _prodigy_links(record: Record, spans: List[Span], offsets: Offsets) -> Tuple[List[Link], int]:
+def _prodigy_links(record: Record, spans: List[LabeledSpan], offsets: Offsets) -> Tuple[List[Link], int]:
     """The relations between spans, and how many there are of tokens that are no entity."""
     places = {span: i for i, span in enumerate(spans)}
     links: List[Link] = []
@@ -277,7 +277,7 @@ def _prodigy_links(record: Record, spans: List[Span], offsets: Offsets) -> Tuple
     return links, n_left
 
 
-def _end(record: Record, span: Any, offsets: Offsets, places: Dict[Span, int]) -> Optional[int]:
+def _end(record: Record, span: Any, offsets: Offsets, places: Dict[LabeledSpan, int]) -> Optional[int]:
     """Which span a relation begins or ends at; None where it is a token that is no entity."""
     if span is None or (isinstance(span, dict) and span.get("label") is None):
         return None

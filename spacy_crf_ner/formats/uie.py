@@ -17,7 +17,7 @@ from spacy_crf_ner.formats.offsets import CHARACTERS, Offsets
 from spacy_crf_ner.formats.records import Record, rest_missing
 from spacy_crf_ner.formats.registry import check_bool
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 
 RELATION_PROMPTS = "prompts of texts that ask for a relation or a class, left out"
 _KEYS = ("content", "result_list", "prompt")
@@ -27,7 +27,7 @@ class _Text(NamedTuple):
     """What the records of a text say: its entities by their prompts, and what else the first of them holds."""
 
     first: Record
-    spans: Dict[str, List[Span]]
+    spans: Dict[str, List[LabeledSpan]]
     meta: Dict[str, Any]
 
 
@@ -71,10 +71,10 @@ def read_uie(source: Source, make: DocMaker, *, complete: bool = False) -> Itera
         yield doc if complete or labels <= text.spans.keys() else rest_missing(doc, make)
 
 
-def _spans(record: Record, content: str, prompt: str, results: List[Any]) -> Tuple[List[Span], bool]:
+def _spans(record: Record, content: str, prompt: str, results: List[Any]) -> Tuple[List[LabeledSpan], bool]:
     """The entities of a record, and whether it gives a class, whose offsets are in the prompt."""
     offsets = Offsets(content, CHARACTERS)
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     is_class = False
     for result in results:
         start, end = (record.take(result, key, int, "a result") for key in ("start", "end"))

@@ -20,7 +20,7 @@ from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.guess import Guess, Head
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
 NO_VALUE = "entities without a value, whose tokens are left without annotation"
@@ -311,7 +311,7 @@ def _doc(group: Group, units: Sequence[Unit], entities: Sequence[Entity], source
         places.extend((len(text) + start, len(text) + stop) for start, stop in _placed(sentence, source, make))
         text += sentence.text
         end = max(unit.end for unit in sentence.units)
-    spans: List[Span] = []
+    spans: List[LabeledSpan] = []
     unknown: List[Tuple[int, int]] = []
     own = (bisect_left(entities, unit, key=_first) for unit in (group.first, group.first + len(places)))
     for label, numbers, line in entities[slice(*own)]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from thinc.api import Ops, xp2torch
 from torch import Tensor
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf import marginals, viterbi
 from spacy_crf_ner.crf.forward_backward import Posterior
 from spacy_crf_ner.crf.layout import Sequences
+from spacy_crf_ner.labels import BioTags, LabeledSpan
 from spacy_crf_ner.tagger.potentials import Potentials
 
 Lattice = NDArray[numpy.bool_]
@@ -132,32 +132,37 @@ class Chain:
         shares = marginals.path_probabilities(self.posterior, [scores for _, scores in best])
         return [list(zip(paths, row)) for (paths, _), row in zip(best, shares)]
 
-    def entities(self, states: Tensor, types: Sequence[str]) -> List[List[labels.Span]]:
+    @property
+    def bio(self) -> BioTags:
+        """The BIO tags that the states stand for."""
+        return BioTags.from_size(int(self.tags.max()) + 1)
+
+    def entities(self, states: Tensor, types: Sequence[str]) -> List[List[LabeledSpan]]:
         """Read the entities off states.
 
         states (Tensor): *Shape:* (n_words,), int64, on the CPU: a legal sequence.
         types (Sequence[str]): The entity types, in the order of the tags.
-        RETURNS (List[List[labels.Span]]): For each doc: (first word, word after the last, type), counted in the
+        RETURNS (List[List[LabeledSpan]]): For each doc: (first word, word after the last, type), counted in the
             doc's words.
         """
         by_doc = states.split(self.sequences.lengths.tolist())
-        names = labels.bio_tags(types)
-        return [self.read(path, names) for path in by_doc]
+        return [self.read(path, types) for path in by_doc]
 
-    def read(self, path: Tensor, names: Sequence[str]) -> List[labels.Span]:
+    def read(self, path: Tensor, types: Sequence[str]) -> List[LabeledSpan]:
         """Read the entities off the states of one doc.
 
         path (Tensor): *Shape:* (n_words of the doc,), int64, on the CPU: a legal sequence.
-        names (Sequence[str]): The tags' names, `labels.bio_tags` of the types.
-        RETURNS (List[labels.Span]): See `entities`.
+        types (Sequence[str]): As of `entities`.
+        RETURNS (List[LabeledSpan]): See `entities`.
         """
-        return labels.tags_to_spans([names[tag] for tag in self.tags[path].tolist()])
+        found = self.bio.spans(self.tags[path].numpy())
+        return [(start, end, types[label]) for start, end, label in found]
 
-    def entity_probabilities(self, states: Tensor, entities: Sequence[Sequence[labels.Span]]) -> List[List[float]]:
+    def entity_probabilities(self, states: Tensor, entities: Sequence[Sequence[LabeledSpan]]) -> List[List[float]]:
         """The probability of each entity to be in the text with exactly these borders and this type.
 
         states (Tensor): *Shape:* (n_words,), int64, on the CPU: the states that the entities were read off.
-        entities (Sequence[Sequence[labels.Span]]): What `entities` returned for them.
+        entities (Sequence[Sequence[LabeledSpan]]): What `entities` returned for them.
         RETURNS (List[List[float]]): A probability for each.
         """
         origin = self.sequences.origin.tolist()
@@ -165,9 +170,7 @@ class Chain:
         if not spans:
             return [[] for _ in entities]
         starts, ends = torch.tensor(spans).t()
-        n_types = (int(self.tags.max()) - 1) // 2 + 1
-        tag_continues = torch.from_numpy(labels.continues(n_types))
-        continues = tag_continues[self.tags][:, self.tags]
+        continues = torch.from_numpy(self.bio.continues)[self.tags][:, self.tags]
         found = marginals.segment_probabilities(self.posterior, states, starts, ends, continues)
         # What is certain shall be 1, however it was rounded.
         found = torch.where(found > 1.0 - ROUNDING, 1.0, found)

@@ -16,7 +16,7 @@ from spacy.util import check_lexeme_norms
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from spacy_crf_ner import labels as bio
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.ner import lattices, listeners
 from spacy_crf_ner.ner import losses as model_losses
@@ -32,7 +32,7 @@ from spacy_crf_ner.training.protocols import UpdateCount
 class CRFEntityRecognizer(TrainablePipe):
     """Marks entities with the best legal tag sequence of a linear-chain CRF.
 
-    `labels` are entity types; the model's tags are `labels.bio_tags` of them. Whitespace tokens are no part of
+    `labels` are entity types; the model's tags are the `BioTags` of them. Whitespace tokens are no part of
     the sequence: an entity may run over them, but neither begins nor ends there. Phrases that are known beforehand
     stand in `gazetteer`.
     """
@@ -114,7 +114,7 @@ class CRFEntityRecognizer(TrainablePipe):
         self.vocab.strings.add(label)
         if self.model.get_ref("output_layer").has_dim("nO"):
             self.cfg["untrained"].append(label)
-            self.set_output(bio.n_tags(len(self.labels)))
+            self.set_output(BioTags(len(self.labels)).size)
         return 1
 
     def initialize(
@@ -166,7 +166,7 @@ class CRFEntityRecognizer(TrainablePipe):
         if not sample:
             raise ValueError(Errors.E923.format(name=self.name))
         # The model may have been built for fewer labels before.
-        self.set_output(bio.n_tags(len(self.labels)))
+        self.set_output(BioTags(len(self.labels)).size)
         self.model.initialize(X=sample)
 
     def predict(self, docs: Iterable[Doc]) -> Potentials:
@@ -178,7 +178,7 @@ class CRFEntityRecognizer(TrainablePipe):
         """
         docs = list(docs)
         if not any(len(doc) for doc in docs):
-            return Potentials.empty(self.model.ops, len(docs), bio.n_tags(len(self.labels)))
+            return Potentials.empty(self.model.ops, len(docs), BioTags(len(self.labels)).size)
         self._require_labels()
         listeners.require_output(self.name, self.model, docs)
         return self.model.predict(docs)
@@ -436,10 +436,10 @@ class CRFEntityRecognizer(TrainablePipe):
         if cfg is None:
             return
         n_labels, n_tags = len(cfg["labels"]), self.model.get_ref("output_layer").maybe_get_dim("nO")
-        if model is not None and n_tags not in (None, bio.n_tags(n_labels)):
+        if model is not None and n_tags not in (None, BioTags(n_labels).size):
             raise SavedStateError(
-                f"cfg has {n_labels} labels, which make {bio.n_tags(n_labels)} tags, but the model was saved for "
-                f"{n_tags}: they are of two pipes; {AGAIN}"
+                f"cfg has {n_labels} labels, which make {BioTags(n_labels).size} tags, but the model was saved "
+                f"for {n_tags}: they are of two pipes; {AGAIN}"
             )
         self.cfg.update(cfg)
 

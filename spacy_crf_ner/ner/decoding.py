@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from thinc.api import Ops
 from torch import Tensor
 
-from spacy_crf_ner import labels
+from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.ner import lattices
 from spacy_crf_ner.ner.chain import Chain
 from spacy_crf_ner.ner.gazetteer import Gazetteer
@@ -95,7 +95,7 @@ class Decoding:
         return self.chain.best()
 
     @cached_property
-    def _entities(self) -> List[List[labels.Span]]:
+    def _entities(self) -> List[List[LabeledSpan]]:
         """In words of the chain, those that were set before included."""
         return self.chain.entities(self._states, self.types)
 
@@ -117,16 +117,15 @@ class Decoding:
         k (int): How many.
         RAISES (ValueError): `k` is below 1.
         """
-        names = labels.bio_tags(self.types)
         return [
             [
-                Reading(tuple(span for span, _ in self._new(i, self.chain.read(path, names))), probability)
+                Reading(tuple(span for span, _ in self._new(i, self.chain.read(path, self.types))), probability)
                 for path, probability in found
             ]
             for i, found in enumerate(self.chain.k_best(k))
         ]
 
-    def _new(self, i: int, entities: Sequence[labels.Span]) -> List[Tuple[Span, int]]:
+    def _new(self, i: int, entities: Sequence[LabeledSpan]) -> List[Tuple[Span, int]]:
         """The spans in doc i of those entities that were not set before, and their numbers."""
         doc, words = self.docs[i], self.chain.words[i]
         is_set = numpy.isin(doc.to_array(ENT_IOB), lattices.SET)

@@ -4,9 +4,8 @@ Whitespace tokens are no part of the CRF's sequence: their rows are empty. An en
 begins nor ends there.
 """
 
-from itertools import chain, repeat
 from math import inf
-from typing import Collection, Dict, Iterable, List, Sequence
+from typing import Collection, Dict, Iterable, List, Optional, Sequence
 
 import numpy
 from numpy.typing import NDArray
@@ -15,10 +14,12 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import filter_spans
 
-from spacy_crf_ner import labels
+from spacy_crf_ner.labels import BioTags
+from spacy_crf_ner.messages import listed, quote
 from spacy_crf_ner.ner.chain import Lattice
 from spacy_crf_ner.ner.gazetteer import Match
 from spacy_crf_ner.ner.phrase_states import Bonus
+from spacy_crf_ner.tagging import BIO, to_bio
 
 MISSING, OUTSIDE, BEGIN = 0, 2, 3
 SET = (1, BEGIN)
@@ -46,9 +47,38 @@ def gold_lattice(example: Example, types: Sequence[str]) -> Lattice:
     """
     words = words_of(example.predicted)
     aligned = example.get_aligned_ner()
-    lattice = numpy.zeros((len(words), labels.n_tags(len(types))), dtype=bool)
+    lattice: Lattice = numpy.zeros((len(words), BioTags(len(types)).size), dtype=bool)
     # Whitespace goes first: what began on it begins on the next word.
-    lattice[words] = labels.tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], types)
+    lattice[words] = tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], types)
+    return lattice
+
+
+def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> Lattice:
+    """Which BIO tags each token may take under partly known annotation.
+
+    A known token may take only its own tag, an unknown one all; but no entity runs on into an unknown token from
+    one that BILUO says ends before it.
+
+    tags (Sequence[Optional[str]]): Tags as `tagging.to_bio` takes them.
+    types (Sequence[str]): The model's entity types, in order.
+    RETURNS (Lattice): *Shape:* (len(tags), n_tags).
+    RAISES (ValueError): A tag is of no supported scheme, or its type is not among the model's.
+    """
+    bio = BioTags(len(types))
+    index = {tag: i for i, tag in enumerate(bio.names(types))}
+    lattice: Lattice = numpy.zeros((len(tags), bio.size), dtype=bool)
+    closed = False
+    for row, given, tag in zip(lattice, tags, to_bio(tags)):
+        if tag is None:
+            row[:] = bio.legal_starts if closed else True
+        elif tag in index:
+            row[index[tag]] = True
+        else:
+            raise ValueError(
+                f"entity type {quote(BIO.split(tag)[1])} is not among the labels [{listed(types)}]; "
+                "add it with add_label() or initialize the pipe with all labels"
+            )
+        closed = tag is not None and given is not None and given[0] in "LU"
     return lattice
 
 
@@ -60,10 +90,10 @@ def free_lattice(doc: Doc, types: Sequence[str], unpredicted: Collection[str] = 
     unpredicted (Collection[str]): Types that no word may have.
     RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
     """
-    allowed = numpy.ones(labels.n_tags(len(types)), dtype=bool)
+    tags = BioTags(len(types))
+    allowed = numpy.ones(tags.size, dtype=bool)
     for label in unpredicted:
-        begin = 2 * types.index(label) + 1
-        allowed[begin : begin + 2] = False
+        allowed[tags.begin(types.index(label))] = allowed[tags.inside(types.index(label))] = False
     return numpy.where(words_of(doc)[:, None], allowed, False)
 
 
@@ -93,7 +123,8 @@ def decoding_lattice(
     if (ent_iob[words] == MISSING).any():
         known_outside = ent_iob == OUTSIDE
         lattice[words & known_outside, 1:] = False
-    index = {tag: i for i, tag in enumerate(labels.bio_tags(types))}
+    tags = BioTags(len(types))
+    index = {label: i for i, label in enumerate(types)}
     applicable = (
         Span(doc, start, end, label=label)
         for start, end, label, *_ in hard
@@ -104,16 +135,19 @@ def decoding_lattice(
         is_set[span.start : span.end] = True
         inside = span.start + numpy.flatnonzero(words[span.start : span.end])
         lattice[inside] = False
-        for position, prefix in zip(inside, chain("B", repeat("I"))):
-            # An entity type that the model does not know looks like O to its neighbours.
-            lattice[position, index.get(f"{prefix}-{span.label_}", 0)] = True
+        if span.label_ in index:
+            lattice[inside[:1], tags.begin(index[span.label_])] = True
+            lattice[inside[1:], tags.inside(index[span.label_])] = True
+        else:
+            # A label that the model does not know looks like O to its neighbours.
+            lattice[inside, 0] = True
     for i in blocked_tokens(doc):
         lattice[i, 1:] = False
     fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1) | (known_outside & ~words))
     for i in numpy.flatnonzero(fresh).tolist():
         following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
         if not is_set[following]:
-            lattice[following, 2::2] = False
+            lattice[following, tags.is_inside] = False
     return lattice
 
 
@@ -127,6 +161,7 @@ def bonuses(matches: Iterable[Match], lattice: Lattice, types: Sequence[str], or
     RETURNS (List[Bonus]): A ban for a never match, of each type if it names none; none for spans that are entities
         in every reading that the lattice allows.
     """
+    tags = BioTags(len(types))
     index: Dict[str, int] = {label: i for i, label in enumerate(types)}
     words = lattice.any(axis=1)
     before = words.cumsum() - words
@@ -134,23 +169,23 @@ def bonuses(matches: Iterable[Match], lattice: Lattice, types: Sequence[str], or
     found: List[Bonus] = []
     for match in matches:
         start, end = int(before[match.start]), int(before[match.end - 1]) + 1
-        if match.rule == "hard" or _is_certain(rows[start:end], rows[end : end + 1]):
+        if match.rule == "hard" or _is_certain(tags, rows[start:end], rows[end : end + 1]):
             continue
         weight = match.weight if match.rule == "soft" else -inf
         for i in [index[match.label]] if match.label else range(len(types)):
             # A type that cannot begin here needs neither.
-            if rows[start, 2 * i + 1]:
+            if rows[start, tags.begin(i)]:
                 found.append(Bonus(origin + start, origin + end, i, weight))
     return found
 
 
-def _is_certain(rows: Lattice, after: Lattice) -> bool:
+def _is_certain(tags: BioTags, rows: Lattice, after: Lattice) -> bool:
     """Whether a span is an entity in every reading that the lattice allows: it is set, or a hard phrase.
 
     rows (Lattice): *Shape:* (n_words of the span, n_tags).
     after (Lattice): *Shape:* (1, n_tags), of the word after it; (0, n_tags) at the doc's end.
     """
-    begin = int(rows[0].argmax())
-    inside = begin + 1
-    certain = begin % 2 == 1 and (rows.sum(axis=1) == 1).all() and rows[1:, inside].all()
-    return bool(certain and not after[:, inside : inside + 1].any())
+    first = int(rows[0].argmax())
+    inside = tags.inside(tags.label_of(first))
+    certain = tags.is_begin[first] and (rows.sum(axis=1) == 1).all() and rows[1:, inside].all()
+    return bool(certain and not after[:, inside].any())

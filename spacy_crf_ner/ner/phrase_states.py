@@ -21,8 +21,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.ner.chain import Chain
 
 
@@ -65,9 +65,11 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
         return chain
     slots = _slots(tracks)
     n_tags = len(chain.start)
-    type_of_slot = torch.tensor([i for _, i in sorted({(slot, i) for (i, _), slot in slots.items()})])
-    begin, inside = 2 * type_of_slot + 1, 2 * type_of_slot + 2
-    tags = torch.cat((chain.tags, torch.stack((begin, inside, begin, inside, inside), dim=1).flatten()))
+    bio = BioTags.from_size(n_tags)
+    type_of_slot = numpy.array([i for _, i in sorted({(slot, i) for (i, _), slot in slots.items()})])
+    begin, inside = bio.begin(type_of_slot), bio.inside(type_of_slot)
+    of_slots = numpy.stack((begin, inside, begin, inside, inside), axis=1).flatten()
+    tags = torch.cat((chain.tags, torch.from_numpy(of_slots)))
     # Only where a track says so, a word may take a state of a slot.
     plain = chain.lattice.numpy()
     lattice = plain[:, tags.numpy()]
@@ -78,16 +80,16 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
         longest = max(weights)
         doc_end = int(doc_ends[numpy.searchsorted(doc_ends, first, side="right")])
         state = n_tags + 5 * slots[i, first]
-        lattice[first, 2 * i + 1] = False
+        lattice[first, bio.begin(i)] = False
         taken_back = 0.0
         for word in range(first, min(longest + 2, doc_end)):
             weight = weights.get(word, 0.0)
             if word > longest:
-                role, tag = _R, 2 * i + 2
+                role, tag = _R, bio.inside(i)
             elif word == first:
-                role, tag = (_V_B if isinf(weight) else _F_B), 2 * i + 1
+                role, tag = (_V_B if isinf(weight) else _F_B), bio.begin(i)
             else:
-                role, tag = (_V_I if isinf(weight) else _F_I), 2 * i + 2
+                role, tag = (_V_I if isinf(weight) else _F_I), bio.inside(i)
             lattice[word, state + role] = plain[word, tag]
             gain = 0.0 if isinf(weight) else weight
             gains[word, state + role] = gain - taken_back
@@ -129,7 +131,7 @@ def _legal(tags: Tensor, n_tags: int) -> Tuple[Tensor, Tensor]:
     n_tags (int): Number of plain tags.
     RETURNS (Tuple[Tensor, Tensor]): *Shapes:* (n_states, n_states), (n_states,), bool.
     """
-    goes_on = torch.from_numpy(labels.continues((n_tags - 1) // 2))[tags][:, tags]
+    goes_on = torch.from_numpy(BioTags.from_size(n_tags).continues)[tags][:, tags]
     states = torch.arange(len(tags))
     plain = states < n_tags
     slot, role = (states - n_tags) // 5, (states - n_tags) % 5

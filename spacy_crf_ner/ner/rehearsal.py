@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Sequence, Tuple
 from spacy.tokens import Doc
 from thinc.api import Model, Ops
 
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.ner import lattices, losses
 from spacy_crf_ner.tagger.potentials import Potentials
 
@@ -33,7 +34,7 @@ class Teacher:
         RETURNS (Tuple[float, Potentials]): See `losses.divergence_from`.
         """
         old = self.model.predict(docs)
-        known = labels[: (len(old.start) - 1) // 2]
+        known = labels[: BioTags.from_size(len(old.start)).n_labels]
         allowed = [lattices.free_lattice(doc, known, self.untrained) for doc in docs]
         return losses.divergence_from(ops, old, potentials, allowed)
 

@@ -12,6 +12,7 @@ from thinc.layers.pytorchwrapper import forward
 from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, partial
 
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, load_exactly, unpack
 from spacy_crf_ner.tagger.head import HeadSpec, TaggerHead
@@ -98,7 +99,7 @@ def _init(
     require_gpu_for(autocast_dtype, device)
     if X:
         model.set_dim("nI", X[0].shape[1])
-    spec = HeadSpec(width=model.get_dim("nI"), n_types=(model.get_dim("nO") - 1) // 2, **shape)
+    spec = HeadSpec(width=model.get_dim("nI"), n_types=BioTags.from_size(model.get_dim("nO")).n_labels, **shape)
     head = TaggerHead(spec, autocast_dtype)
     head.favour_outside()
     model.shims[0]._model = head.to(device)
@@ -115,7 +116,7 @@ def _resize_output(model: Model[List[Doc], Potentials], new_nO: int) -> None:
     old = cast(PyTorchShim, head.shims[0])
     if old._model is not None:
         head.shims[0] = TorchShim(
-            old._model.grown((new_nO - 1) // 2),
+            old._model.grown(BioTags.from_size(new_nO).n_labels),
             grad_scaler=old._grad_scaler,
             serialize_model=old._serialize_model,
             deserialize_model=old._deserialize_model,

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf.module import LinearChainCRF
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.tagger.bilstm_attention import BiLSTMAttention
 from spacy_crf_ner.torch_utils.buckets import flat_places, length_mask, padded_buckets
 from spacy_crf_ner.torch_utils.precision import autocast
@@ -50,18 +50,19 @@ class TaggerHead(nn.Module):
         super().__init__()
         self.spec = spec
         self.autocast_dtype = autocast_dtype
+        tags = BioTags(spec.n_types)
         self.head = BiLSTMAttention(
             spec.width,
-            labels.n_tags(spec.n_types),
+            tags.size,
             lstm_width=spec.lstm_width,
             lstm_depth=spec.lstm_depth,
             attention_heads=spec.attention_heads,
             attention_window=spec.attention_window,
         )
         self.crf = LinearChainCRF(
-            labels.n_tags(spec.n_types),
-            legal_starts=torch.from_numpy(labels.legal_starts(spec.n_types)),
-            legal_transitions=torch.from_numpy(labels.legal_transitions(spec.n_types)),
+            tags.size,
+            legal_starts=torch.from_numpy(tags.legal_starts),
+            legal_transitions=torch.from_numpy(tags.legal_transitions),
         )
 
     def set_dropout(self, rate: float) -> None:

@@ -2,14 +2,15 @@
 
 from typing import Any, Callable, Dict, List, Tuple
 
+import numpy
 import pytest
 import torch
 import torchcrf
 from hypothesis import given, settings
 from torch import Tensor
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf.module import LinearChainCRF
+from spacy_crf_ner.labels import BioTags
 from tests.crf.util import (
     SCHEMES,
     Case,
@@ -189,7 +190,7 @@ def test_constraints_hold_in_all_decoding(scheme: Scheme, scale: float) -> None:
         assert all(scheme.transitions[path[:-1], path[1:]])
         assert all(scheme.ends[path[-1:]])
         if scheme is BIO:
-            labels.tags_to_spans([labels.bio_tags(["A", "B"])[tag] for tag in path])  # refuses an illegal one
+            BioTags(2).spans(numpy.array(path, dtype="int64"))  # refuses an illegal one
 
 
 def test_constraints_normalise_training_over_legal_paths() -> None:

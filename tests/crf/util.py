@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf.forward_backward import FORBIDDEN
 from spacy_crf_ner.crf.layout import Sequences
 from spacy_crf_ner.crf.module import LinearChainCRF
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.torch_utils.buckets import length_mask
 
 CPU = torch.device("cpu")
@@ -70,7 +70,9 @@ def free(num_tags: int) -> Scheme:
 
 
 def bio(n_types: int) -> Scheme:
-    starts, transitions = map(torch.from_numpy, (labels.legal_starts(n_types), labels.legal_transitions(n_types)))
+    starts, transitions = map(
+        torch.from_numpy, (BioTags(n_types).legal_starts, BioTags(n_types).legal_transitions)
+    )
     return Scheme(starts, transitions, torch.ones_like(starts))
 
 

@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_reader, get_writer
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span
+from spacy_crf_ner.labels import LabeledSpan
 
 BLANK = {lang: spacy.blank(lang) for lang in ("zh", "en")}
 KEY = "sc"
@@ -57,15 +57,15 @@ def refused(format: str, path: Path, *records: Any, line: int = 1, **settings: A
     return error
 
 
-def entities(doc: Doc) -> List[Span]:
+def entities(doc: Doc) -> List[LabeledSpan]:
     return [(entity.start_char, entity.end_char, entity.label_) for entity in doc.ents]
 
 
-def all_spans(doc: Doc) -> List[Span]:
+def all_spans(doc: Doc) -> List[LabeledSpan]:
     return [(span.start_char, span.end_char, span.label_) for span in doc.spans[KEY]]
 
 
-def relations(doc: Doc) -> List[Tuple[str, Span, Span]]:
+def relations(doc: Doc) -> List[Tuple[str, LabeledSpan, LabeledSpan]]:
     return [
         (relation["label"], tuple(relation["head"]), tuple(relation["tail"]))
         for relation in doc.user_data.get("relations", [])
@@ -87,7 +87,7 @@ class Annotated(NamedTuple):
     """A text, what is known of it, and its relations as indices of its entities; entities are None if unknown."""
 
     text: str
-    spans: Optional[List[Span]]
+    spans: Optional[List[LabeledSpan]]
     links: List[Tuple[str, int, int]]
     meta: Dict[str, Any]
 

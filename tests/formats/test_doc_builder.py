@@ -13,8 +13,10 @@ from spacy.tokens import Doc
 from spacy_crf_ner.formats.doc_builder import META, ORIGIN, RELATIONS, Counts, DocMaker
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
-from spacy_crf_ner.labels import Span, tags_to_spans
+from spacy_crf_ner.labels import LabeledSpan
+from spacy_crf_ner.tagging import BIO
 from tests.formats.util import Column, sentences
+from tests.util import refuse
 
 BLANK = {lang: spacy.blank(lang) for lang in ("zh", "en", "xx")}
 
@@ -30,21 +32,21 @@ def make(columns: List[Column], lang: str = "zh") -> Tuple[Doc, Counts]:
     """The Doc of a sentence at line 3, and what was counted."""
     maker_ = maker(lang)
     tokens, tags = [token for token, _ in columns], [tag for _, tag in columns]
-    return maker_.from_tokens(tokens, tags_to_spans(tags), SOURCE, 3), maker_.counts
+    return maker_.from_tokens(tokens, BIO.read(tags, refuse), SOURCE, 3), maker_.counts
 
 
-def char_entities(columns: List[Column], separator: str) -> List[Span]:
+def char_entities(columns: List[Column], separator: str) -> List[LabeledSpan]:
     """(start, end, type) in characters, by adding up lengths."""
     tokens = [token for token, _ in columns]
     ends = list(accumulate(map(len, tokens)))
     spans = []
-    for start, end, label in tags_to_spans([tag for _, tag in columns]):
+    for start, end, label in BIO.read([tag for _, tag in columns], refuse):
         first = ends[start] - len(tokens[start]) + start * len(separator)
         spans.append((first, ends[end - 1] + (end - 1) * len(separator), label))
     return spans
 
 
-def doc_entities(doc: Doc) -> List[Span]:
+def doc_entities(doc: Doc) -> List[LabeledSpan]:
     return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
 
 
@@ -123,7 +125,7 @@ def test_adjacent_entities_of_one_type_stay_two() -> None:
 TEXT = "Anti-Trump  people in New York paid $5bn. "
 
 
-def spans_of(text: str) -> "st.SearchStrategy[List[Span]]":
+def spans_of(text: str) -> "st.SearchStrategy[List[LabeledSpan]]":
     """Any spans of a text, nested, overlapping and equal ones among them."""
     place = st.integers(0, len(text))
     spans = st.tuples(place, place, st.sampled_from(["A", "B.c-d"])).filter(lambda span: span[0] < span[1])
@@ -132,7 +134,7 @@ def spans_of(text: str) -> "st.SearchStrategy[List[Span]]":
 
 @given(spans=spans_of(TEXT))
 @example(spans=[(10, 12, "A"), (11, 12, "A")])  # a space that would belong to the token before it
-def test_all_spans_of_a_text_are_kept_and_the_longest_are_entities(spans: List[Span]) -> None:
+def test_all_spans_of_a_text_are_kept_and_the_longest_are_entities(spans: List[LabeledSpan]) -> None:
     maker_ = maker("en", "all")
     doc = maker_.from_text(TEXT, spans, SOURCE, 1)
     assert doc.text == TEXT
@@ -193,7 +195,7 @@ def test_an_empty_text_is_counted_and_gives_no_token() -> None:
 
 
 @pytest.mark.parametrize("span", [(0, 0, "A"), (2, 1, "A"), (-1, 1, "A"), (0, 3, "A"), (2, 3, "A")])
-def test_a_span_outside_is_refused(span: Span) -> None:
+def test_a_span_outside_is_refused(span: LabeledSpan) -> None:
     for call in (maker().from_text, maker().from_tokens):
         with pytest.raises(
             FormatError, match=rf"in\.bio:5: entity .*{span[0]}, {span[1]}.* does not fit"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_crf_ner import labels
+from spacy_crf_ner.labels import BioTags, LabeledSpan
 from spacy_crf_ner.ner.chain import Chain
 from spacy_crf_ner.ner.phrase_states import Bonus, with_bonuses
 from tests.ner.util import OPS, TYPES, log_sum, random_lattices, random_potentials, readings
 
-Bonuses = List[Dict[labels.Span, float]]
+Bonuses = List[Dict[LabeledSpan, float]]
 
 
 @st.composite
@@ -78,11 +78,9 @@ def test_a_bonus_raises_the_odds_of_its_entity_by_exactly_its_weight() -> None:
     span = (1, 3, "A")
 
     def odds(chain: Chain) -> float:
-        tags = chain.tags.tolist()
         paths = [path for path, _ in chain.k_best(10_000)[0]]
         probabilities = [p for _, p in chain.k_best(10_000)[0]]
-        names = labels.bio_tags(TYPES)
-        has = [span in labels.tags_to_spans([names[tags[state]] for state in path]) for path in paths]
+        has = [span in chain.read(path, TYPES) for path in paths]
         share = sum(p for p, is_there in zip(probabilities, has) if is_there)
         return float(numpy.log(share / (1 - share)))
 
@@ -93,7 +91,7 @@ def test_a_bonus_raises_the_odds_of_its_entity_by_exactly_its_weight() -> None:
 def test_nothing_to_add_leaves_the_chain_as_it_is() -> None:
     chain = built(0, [3, 2], [{}, {}])
     assert with_bonuses(chain, []) is chain
-    assert len(chain.tags) == labels.n_tags(len(TYPES))
+    assert len(chain.tags) == BioTags(len(TYPES)).size
 
 
 def test_phrases_that_do_not_overlap_share_their_states() -> None:

@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from spacy_crf_ner.crf.forward_backward import FORBIDDEN
-from spacy_crf_ner.labels import bio_tags, legal_transitions
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.ner import lattices
 from spacy_crf_ner.tagger.potentials import Potentials
 from tests.util import (
@@ -166,11 +166,11 @@ def test_gold_that_begins_on_whitespace_begins_on_the_next_word(trained: Languag
 def decode(nlp: Language, doc: Doc, rows: Dict[int, Dict[str, float]]) -> Doc:
     """Set the entities that emissions of our own make: {token: {tag: score}}, all else 0."""
     pipe = get_pipe(nlp, "crf_ner")
-    tags = bio_tags(pipe.labels)
+    tags = BioTags(len(pipe.labels)).names(pipe.labels)
     potentials: Any = Potentials.empty(pipe.model.ops, 1, len(tags))
     potentials.emissions = [numpy.zeros((len(doc), len(tags)), dtype="f")]
     potentials.emissions[0][:, 0] = 1.0
-    potentials.transitions[~legal_transitions(len(pipe.labels))] = FORBIDDEN
+    potentials.transitions[~BioTags(len(pipe.labels)).legal_transitions] = FORBIDDEN
     for i, scores in rows.items():
         for tag, value in scores.items():
             potentials.emissions[0][i, tags.index(tag)] = value

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_crf_ner.labels import tag_lattice
+from spacy_crf_ner.ner.lattices import tag_lattice
 from spacy_crf_ner.ner.losses import divergence_from, fit_temperature, negative_log_likelihood
 from spacy_crf_ner.tagger.potentials import Potentials
 from tests.ner.util import OPS, TYPES, log_sum, random_lattices, random_potentials, readings

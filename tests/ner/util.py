@@ -6,10 +6,12 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy
 from thinc.api import NumpyOps
 
-from spacy_crf_ner import labels
 from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.labels import BioTags, LabeledSpan
 from spacy_crf_ner.ner.chain import Lattice
 from spacy_crf_ner.tagger.potentials import Potentials
+from spacy_crf_ner.tagging import BIO, to_bio
+from tests.util import refuse
 
 OPS = NumpyOps()
 TYPES = ("A", "B")
@@ -17,16 +19,17 @@ TYPES = ("A", "B")
 
 class Reading(NamedTuple):
     score: float
-    entities: Tuple[labels.Span, ...]
+    entities: Tuple[LabeledSpan, ...]
     tags: Tuple[int, ...]
 
 
 def random_potentials(seed: int, lengths: Sequence[int], n_types: int = 2) -> Potentials:
     """Potentials as a model gives them: float32, illegal starts and transitions forbidden."""
     rng = numpy.random.default_rng(seed)
-    n_tags = labels.n_tags(n_types)
-    start = numpy.where(labels.legal_starts(n_types), rng.normal(size=n_tags), FORBIDDEN)
-    transitions = numpy.where(labels.legal_transitions(n_types), rng.normal(size=(n_tags, n_tags)), FORBIDDEN)
+    tags = BioTags(n_types)
+    n_tags = tags.size
+    start = numpy.where(tags.legal_starts, rng.normal(size=n_tags), FORBIDDEN)
+    transitions = numpy.where(tags.legal_transitions, rng.normal(size=(n_tags, n_tags)), FORBIDDEN)
     emissions = [2 * rng.normal(size=(length, n_tags)) for length in lengths]
     end = rng.normal(size=n_tags)
     shared: List[Any] = [x.astype("float32") for x in (start, transitions, end)]
@@ -36,26 +39,26 @@ def random_potentials(seed: int, lengths: Sequence[int], n_types: int = 2) -> Po
 def random_lattices(seed: int, lengths: Sequence[int], n_types: int = 2, share: float = 0.6) -> List[Lattice]:
     """Lattices that leave at least O to each token."""
     rng = numpy.random.default_rng(seed)
-    lattices = [rng.random((length, labels.n_tags(n_types))) < share for length in lengths]
+    lattices = [rng.random((length, BioTags(n_types).size)) < share for length in lengths]
     for lattice in lattices:
         lattice[:, 0] = True
     return lattices
 
 
 def readings(
-    potentials: Potentials, doc: int, lattice: Lattice, bonuses: Dict[labels.Span, float]
+    potentials: Potentials, doc: int, lattice: Lattice, bonuses: Dict[LabeledSpan, float]
 ) -> List[Reading]:
     """All that a doc's lattice allows, best first, written down from the definition."""
     emission = numpy.asarray(potentials.emissions[doc], dtype="float64")[lattice.any(axis=1)]
     allowed = lattice[lattice.any(axis=1)]
-    types = TYPES[: (len(potentials.start) - 1) // 2]
-    names = labels.bio_tags(types)
+    bio = BioTags.from_size(len(potentials.start))
+    names = bio.names(TYPES[: bio.n_labels])
     found: List[Reading] = []
     for path in product(*(numpy.flatnonzero(row).tolist() for row in allowed)):
         tags = [names[tag] for tag in path]
-        if labels.to_bio(tags) != tags:
+        if to_bio(tags) != tags:
             continue
-        entities = tuple(labels.tags_to_spans(tags))
+        entities = tuple(BIO.read(tags, refuse))
         score = sum(emission[t, tag] for t, tag in enumerate(path))
         score += sum(float(potentials.transitions[i, j]) for i, j in pairwise(path))
         score += float(potentials.start[path[0]]) + float(potentials.end[path[-1]]) if path else 0.0

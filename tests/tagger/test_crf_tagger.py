@@ -12,11 +12,12 @@ from thinc.api import Model, fix_random_seed, set_dropout_rate
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from spacy_crf_ner.labels import bio_tags, spans_to_tags
+from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.tagger.char_embed import CharEmbed
 from spacy_crf_ner.tagger.crf_tagger import CRFTagger
 from spacy_crf_ner.tagger.head import TaggerHead
 from spacy_crf_ner.tagger.potentials import Potentials
+from spacy_crf_ner.tagging import BIO
 from tests.encoder.util import LISTENER, save_tiny_bert, transformer_config
 from tests.util import (
     NO_STEP,
@@ -96,8 +97,8 @@ def test_gradient_of_the_whole_path_is_that_of_one_torch_module(bert: Language, 
     twin.head.load_state_dict(head_of(bert).state_dict())
     # A run of digits would be one word-piece.
     chosen = [(text, mentions) for text, mentions in TEXTS if "１" not in text]
-    index = {tag: i for i, tag in enumerate(bio_tags(["LOC", "ORG", "PER"]))}
-    tags = [[index[tag] for tag in spans_to_tags(len(text), entity_offsets(text, m))] for text, m in chosen]
+    index = {tag: i for i, tag in enumerate(BioTags(3).names(["LOC", "ORG", "PER"]))}
+    tags = [[index[tag] for tag in BIO.write(len(text), entity_offsets(text, m))] for text, m in chosen]
     tokenizer = get_pipe(bert, "transformer").model.tokenizer
     expected = twin.loss(tokenizer, [text for text, _ in chosen], tags)
     expected.backward()
