@@ -10,6 +10,7 @@ import torch
 from spacy.language import Language
 from thinc.api import CupyOps, NumpyOps, require_cpu, require_gpu, set_gpu_allocator
 from thinc.compat import has_cupy_gpu
+from thinc.types import Ragged
 
 from spacy_crf_ner.ner.losses import negative_log_likelihood
 from spacy_crf_ner.tagger.potentials import Potentials
@@ -79,7 +80,7 @@ def loss_of(nlp: Language) -> float:
 def emissions(nlp: Language, texts: List[str]) -> List[Any]:
     """On the CPU, whatever computed them."""
     pipe = get_pipe(nlp, "crf_ner")
-    return [NumpyOps().asarray(pipe.predict([nlp(text)]).emissions[0]) for text in texts]
+    return [NumpyOps().asarray(pipe.predict([nlp(text)]).by_doc()[0]) for text in texts]
 
 
 def assert_close(ours: List[Any], theirs: List[Any]) -> None:
@@ -267,7 +268,7 @@ def test_probabilities_are_those_of_the_cpu(gpu: torch.device, encoder: Path, tm
 
 
 def arrays(potentials: Potentials) -> List[Any]:
-    return [*potentials.emissions, potentials.start, potentials.transitions, potentials.end]
+    return list(potentials.arrays)
 
 
 def test_the_loss_and_its_gradient_are_those_of_the_cpu(gpu: torch.device) -> None:
@@ -276,10 +277,10 @@ def test_the_loss_and_its_gradient_are_those_of_the_cpu(gpu: torch.device) -> No
     lattices = random_lattices(3, lengths)
     lattices[3][4] = False  # a token out of the sequence
     ops = CupyOps()
-    shared: List[Any] = [ops.asarray(x) for x in (here.start, here.transitions, here.end)]
-    there = Potentials([ops.asarray2f(x) for x in here.emissions], *shared)
-    expected, d_expected = negative_log_likelihood(NumpyOps(), here, lattices)
-    loss, d_found = negative_log_likelihood(ops, there, lattices)
+    flat: List[Any] = [ops.asarray(x) for x in here.arrays]
+    there = Potentials(Ragged(flat[0], here.emissions.lengths), *flat[1:])
+    expected, d_expected = negative_log_likelihood(here, lattices)
+    loss, d_found = negative_log_likelihood(there, lattices)
     assert loss == pytest.approx(expected, rel=1e-7)
     for ours, theirs in zip(arrays(d_expected), arrays(d_found), strict=True):
         assert isinstance(theirs, ops.xp.ndarray)

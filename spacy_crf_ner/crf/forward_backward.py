@@ -12,18 +12,14 @@ Notation: ``before[t]`` is the mass of all that precedes token t and steps into 
 The marginal of a tag is ``before[t] * omega[t]``, normalised.
 """
 
+import sys
 from dataclasses import dataclass
-from typing import List, Optional, Protocol, Tuple
+from typing import List, Protocol, Tuple
 
 import numpy
-import torch
-from torch import Tensor
 
-from spacy_crf_ner.crf.layout import Layout
-
-FORBIDDEN = -1e30
-"""The log potential of what cannot be. Finite, so that no ``inf - inf`` makes a NaN of a gradient, and so low that
-its exponential is an exact 0 beside any other."""
+from spacy_crf_ner.crf.chain import Chain, ExpectedCounts, Floats
+from spacy_crf_ner.crf.layout import Ints, Layout
 
 RESCALE_EVERY = 8
 """Steps between two rescalings. Eight steps that each lose 80 nats stay within float64's range."""
@@ -38,10 +34,10 @@ MIN_MASS = 1e-260
 
 
 class Posterior(Protocol):
-    """What is known of a batch once its forward-backward recursion has run. All in float64, without gradient.
+    """What is known of a batch once its forward-backward recursion has run. All in float64.
 
     layout (Layout): The batch; the positions below are its.
-    log_z (Tensor): *Shape:* (batch_size,): the log partition of each row, 0 for an empty row. At most about
+    log_z (ndarray): *Shape:* (batch_size,): the log partition of each row, 0 for an empty row. At most about
         ``FORBIDDEN`` where no tag sequence is allowed.
     """
 
@@ -49,124 +45,142 @@ class Posterior(Protocol):
     def layout(self) -> Layout: ...
 
     @property
-    def log_z(self) -> Tensor: ...
+    def log_z(self) -> Floats: ...
 
-    def expectations(self, weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Expected counts: of each tag at each position, and of each transition over the batch.
+    def tag_counts(self, weight: Floats) -> Floats:
+        """The expected count of each tag at each position.
 
-        weight (Tensor): *Shape:* (n_positions,): how much a position, and the step into it, counts. With ones, the
-            first result is the marginals.
-        RETURNS (Tuple[Tensor, Tensor]): *Shapes:* (n_positions, num_tags), 0 at padding; (num_tags, num_tags).
+        weight (ndarray): *Shape:* (n_positions,): how much a position counts. With ones: the marginals.
+        RETURNS (ndarray): *Shape:* (n_positions, n_tags).
         """
         ...
 
-    def next_tag(self, positions: Tensor, tags: Tensor) -> Tensor:
+    def step_counts(self, weight: Floats) -> Floats:
+        """The expected count of each transition over the batch.
+
+        weight (ndarray): *Shape:* (n_positions,): how much the step into a position counts.
+        RETURNS (ndarray): *Shape:* (n_tags, n_tags).
+        """
+        ...
+
+    def next_tag(self, positions: Ints, tags: Ints) -> Floats:
         """The distribution of the tag at some positions, given the tag one step before.
 
-        positions (Tensor): *Shape:* (n,), int64; none of a first step.
-        tags (Tensor): *Shape:* (n,), int64: the tags before.
-        RETURNS (Tensor): *Shape:* (n, num_tags); finite, but of no meaning where the tag before has probability 0.
+        positions (ndarray): *Shape:* (n,), int64; none of a first step.
+        tags (ndarray): *Shape:* (n,), int64: the tags before.
+        RETURNS (ndarray): *Shape:* (n, n_tags); finite, but of no meaning where the tag before has probability 0.
         """
         ...
 
 
-@torch.no_grad()
-def forward_backward(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    layout: Layout,
-    allowed: Optional[Tensor] = None,
-) -> Posterior:
-    """Run the recursion: scaled where that is exact, in log space else.
+def posterior(chain: Chain) -> Posterior:
+    """Run the recursion: scaled where that is exact, in log space otherwise.
 
-    emissions (Tensor): *Shape:* (n_tokens, num_tags), any float dtype, in nats: the layout's flat array.
-    start (Tensor): *Shape:* (num_tags,).
-    transitions (Tensor): *Shape:* (num_tags, num_tags); entry ``[i, j]`` is the step from tag i to tag j.
-    end (Tensor): *Shape:* (num_tags,).
-    layout (Layout): The batch.
-    allowed (Optional[Tensor]): *Shape:* (n_positions, num_tags), bool: which tags may stand where; all by default.
-    RETURNS (Posterior): The result. The host waits for the device once, for one flag, when all is queued.
+    chain (Chain): The batch.
+    RETURNS (Posterior): The result.
     RAISES (ValueError): A row's emissions hold NaN or infinity, or minus infinity for all tags of a token.
     """
-
-    def tokens() -> Tensor:
-        chosen = layout.at_real(emissions.index_select(0, layout.source).double())
-        return chosen if allowed is None else chosen.masked_fill_(~allowed, FORBIDDEN)
-
-    shared = (start.double(), transitions.double(), end.double())
-    scaled = ScaledPosterior.run(tokens(), *shared, layout=layout)
-    if scaled.holds():
-        return scaled
-    in_nats = LogPosterior.run(tokens(), *shared, layout=layout)
-    odd = ~in_nats.log_z.isfinite()
+    # What is not a number is looked for in the result.
+    with numpy.errstate(all="ignore"):
+        scaled = ScaledPosterior.from_chain(chain)
+        if scaled.holds():
+            return scaled
+        in_nats = LogPosterior.from_chain(chain)
+    odd = ~numpy.isfinite(in_nats.log_z)
     if odd.any():
-        row = int(odd.int().argmax())
-        own = tokens()[layout.row == row]
-        refused = own.isnan() | (own == torch.inf) | (own == -torch.inf).all(dim=1, keepdim=True)
-        if not refused.any():
-            raise ValueError("a start, transition or end potential is NaN or infinite, but numbers are needed")
-        step = int(refused.any(dim=1).int().argmax())
-        raise ValueError(
-            f"row {row}: the emissions at step {step} are {own[step].tolist()}, but numbers are needed; "
-            "minus infinity may stand where a token has another tag"
-        )
+        _refuse(chain, int(odd.argmax()))
     return in_nats
+
+
+def _refuse(chain: Chain, row: int) -> None:
+    """Say what is wrong with a row that has no partition.
+
+    RAISES (ValueError): Always.
+    """
+    own = chain.tokens()[chain.layout.row == row]
+    refused = numpy.isnan(own) | (own == numpy.inf) | (own == -numpy.inf).all(axis=1, keepdims=True)
+    if not refused.any():
+        raise ValueError("a start, transition or end potential is NaN or infinite, but numbers are needed")
+    step = int(refused.any(axis=1).argmax())
+    raise ValueError(
+        f"row {row}: the emissions at step {step} are {own[step].tolist()}, but numbers are needed; "
+        "minus infinity may stand where a token has another tag"
+    )
+
+
+def expected_counts(posterior: Posterior, n_tokens: int, weight: Floats) -> ExpectedCounts:
+    """The expected counts of a batch.
+
+    posterior (Posterior): The batch.
+    n_tokens (int): Number of tokens of the chain's flat array.
+    weight (ndarray): *Shape:* (batch_size,): how much each row counts.
+    RETURNS (ExpectedCounts): The counts, by token.
+    """
+    layout = posterior.layout
+    of_position = weight.take(layout.row)
+    by_position = posterior.tag_counts(of_position)
+    emissions = numpy.zeros((n_tokens, by_position.shape[1]))
+    emissions[layout.source] = by_position
+    start, end = by_position[: layout.n_first].sum(axis=0), layout.at_last(by_position).sum(axis=0)
+    return ExpectedCounts(emissions, start, posterior.step_counts(of_position), end)
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledPosterior:
     """The recursion in exp space: each row of these arrays is right up to a factor of its own. See `Posterior`.
 
-    alpha, omega (Tensor): *Shape:* (n_positions, num_tags): the masses of the module's notation.
-    joint (Tensor): *Shape:* (n_positions, num_tags): ``before * omega``.
-    mass (Tensor): *Shape:* (n_positions,): its sum over the tags.
-    scale (Tensor): *Shape:* (n_positions,): by what `alpha` was divided at this position.
-    least (Tensor): *Shape:* (n_positions,): the mass before either direction was divided at this position.
-    step (Tensor): *Shape:* (num_tags, num_tags): the exponentiated transitions.
+    alpha, omega (ndarray): *Shape:* (n_positions, n_tags): the masses of the module's notation.
+    joint (ndarray): *Shape:* (n_positions, n_tags): ``before * omega``.
+    mass (ndarray): *Shape:* (n_positions,): its sum over the tags.
+    scale (ndarray): *Shape:* (n_positions,): by what `alpha` was divided at this position.
+    least (ndarray): *Shape:* (n_positions,): the mass before either direction was divided at this position.
+    step (ndarray): *Shape:* (n_tags, n_tags): the exponentiated transitions.
     """
 
     layout: Layout
-    log_z: Tensor
-    alpha: Tensor
-    omega: Tensor
-    joint: Tensor
-    mass: Tensor
-    scale: Tensor
-    least: Tensor
-    step: Tensor
+    log_z: Floats
+    alpha: Floats
+    omega: Floats
+    joint: Floats
+    mass: Floats
+    scale: Floats
+    least: Floats
+    step: Floats
 
     @classmethod
-    def run(
-        cls, tokens: Tensor, start: Tensor, transitions: Tensor, end: Tensor, layout: Layout
-    ) -> "ScaledPosterior":
-        """tokens: (n_positions, num_tags), the emissions in the layout's order; overwritten. All are float64."""
-        num_tags = tokens.shape[1]
+    def from_chain(cls, chain: Chain) -> "ScaledPosterior":
+        """Run the recursion."""
+        layout, n_tags = chain.layout, chain.n_tags
         # Nothing exceeds 1 after the exponential.
-        top = tokens.amax(dim=1)
-        emitted = tokens.sub_(top.unsqueeze(1)).exp_()
-        # shape: (num_tags + 2, num_tags)
-        shared = torch.cat((start.unsqueeze(0), transitions, end.unsqueeze(0)))
-        shared_top = shared.amax()
-        begin, step, close = shared.sub_(shared_top).exp_().split((1, num_tags, 1))
+        emitted = chain.tokens()
+        # NumPy's maximum over the first axis goes over whole vectors.
+        top = numpy.ascontiguousarray(emitted.T).max(axis=0)
+        emitted -= top[:, None]
+        _exponentiate(emitted)
+        # shape: (n_tags + 2, n_tags)
+        shared = numpy.concatenate((chain.start[None], chain.transitions, chain.end[None]))
+        shared_top = shared.max()
+        shared = numpy.exp(shared - shared_top)
+        begin, step, close = shared[0], shared[1:-1], shared[-1]
         # The backward direction goes over the mirrored rows beside the forward one.
-        # shape: (n_positions, 2 * num_tags)
-        both = torch.cat((emitted, emitted.index_select(0, layout.mirror)), dim=1)
-        recurse = _recurse_on_host if both.device.type == "cpu" else _recurse_on_device
-        # shape: (n_positions, 2 * num_tags), (n_positions, 2)
-        masses, scales = recurse(both, step, torch.cat((begin, close), dim=1)[0], layout.sizes)
-        alpha = masses[:, :num_tags]
-        omega = masses[:, num_tags:].index_select(0, layout.mirror)
+        # shape: (n_positions, 2 * n_tags)
+        both = numpy.empty((len(emitted), 2 * n_tags))
+        both[:, :n_tags] = emitted
+        both[:, n_tags:] = emitted.take(layout.mirror, axis=0)
+        # shape: (n_positions, 2 * n_tags), (n_positions, 2)
+        masses, scales = _recurse(both, step, numpy.concatenate((begin, close)), layout.sizes)
+        alpha = masses[:, :n_tags]
+        omega = masses[:, n_tags:].take(layout.mirror, axis=0)
         scale = scales[:, 0]
         # One shared potential more than tokens: a transition between each two, the start and the end.
-        log_z = layout.per_row(scale.log().add_(top).add_(shared_top)).add_(shared_top)
-        log_z += (layout.at_last(alpha) @ close[0]).log_()
-        log_z = layout.at_filled(log_z)
+        log_z = layout.per_row(numpy.log(scale) + top + shared_top) + shared_top
+        log_z += numpy.log(layout.at_last(alpha) @ close)
+        log_z[~layout.filled] = 0.0
         # alpha without its emission. An emission of 0 left a mass of 0, and nothing to divide.
-        joint = torch.div(alpha, emitted.clamp_(min=TINY), out=emitted).mul_(omega)
-        mass = joint @ torch.ones_like(start)
-        least = mass * scale * scales[:, 1].index_select(0, layout.mirror)
+        joint = alpha / numpy.maximum(emitted, TINY)
+        joint *= omega
+        mass = joint @ numpy.ones(n_tags)
+        least = mass * scale * scales[:, 1].take(layout.mirror)
         return cls(layout, log_z, alpha, omega, joint, mass, scale, least, step)
 
     def holds(self) -> bool:
@@ -175,157 +189,138 @@ class ScaledPosterior:
         Whatever was rounded to 0, or to few digits, was below 1e-300 when it was, and so nothing beside a mass
         that was `MIN_MASS` then.
         """
-        return not len(self.least) or self.layout.at_real(self.least, 1.0).amin().item() >= MIN_MASS
+        return not len(self.least) or bool(self.least.min() >= MIN_MASS)
 
-    def expectations(self, weight: Tensor) -> Tuple[Tensor, Tensor]:
+    def tag_counts(self, weight: Floats) -> Floats:
+        """As of `Posterior`."""
+        return self.joint * (weight / self.mass)[:, None]
+
+    def step_counts(self, weight: Floats) -> Floats:
+        """As of `Posterior`."""
         layout = self.layout
-        share = weight / self.mass
+        inner = slice(layout.n_first, None)
         # What was divided away at a step is no part of the product that led to it.
-        into = layout.at_real(self.omega * (share / self.scale).unsqueeze(1))[layout.n_first :]
-        out_of = layout.at_real(self.alpha).index_select(0, layout.previous)
-        return layout.at_real(self.joint * share.unsqueeze(1)), (out_of.t() @ into).mul_(self.step)
+        share = weight[inner] / (self.mass[inner] * self.scale[inner])
+        into = self.omega[inner] * share[:, None]
+        return (self.alpha.take(layout.previous, axis=0).T @ into) * self.step
 
-    def next_tag(self, positions: Tensor, tags: Tensor) -> Tensor:
-        # shape: (n, num_tags)
+    def next_tag(self, positions: Ints, tags: Ints) -> Floats:
+        """As of `Posterior`."""
+        # shape: (n, n_tags)
         joint = self.step[tags] * self.omega[positions]
-        total = joint.sum(dim=1, keepdim=True)
-        return torch.where(total > 0, joint / total, 0.0)
+        total = joint.sum(axis=1, keepdims=True)
+        return numpy.divide(joint, total, out=numpy.zeros_like(joint), where=total > 0)
 
 
-def _recurse_on_host(both: Tensor, step: Tensor, first: Tensor, sizes: List[int]) -> Tuple[Tensor, Tensor]:
+def _exponentiate(x: Floats) -> None:
+    """The exponential, in place. Torch's is three times as fast where the processor has no AVX-512, and is taken
+    where torch is loaded anyway; the two differ in the last bit at most."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        numpy.exp(x, out=x)
+    else:
+        torch.from_numpy(x).exp_()
+
+
+def _recurse(both: Floats, step: Floats, first: Floats, sizes: List[int]) -> Tuple[Floats, Floats]:
     """The loop of both directions: ``masses[t] = (masses[t - 1] @ onward) * both[t]``, rescaled now and then,
-    where ``onward`` is `step` for the forward and its transpose for the backward half. In NumPy, which starts an
-    operation on a small array two to three times as fast as torch does.
+    where ``onward`` is `step` for the forward and its transpose for the backward half.
 
-    both (Tensor): *Shape:* (n_positions, 2 * num_tags).
-    step (Tensor): *Shape:* (num_tags, num_tags).
-    first (Tensor): *Shape:* (2 * num_tags,): stands in for the product at the first step.
+    both (ndarray): *Shape:* (n_positions, 2 * n_tags).
+    step (ndarray): *Shape:* (n_tags, n_tags).
+    first (ndarray): *Shape:* (2 * n_tags,): stands in for the product at the first step.
     sizes (List[int]): Rows of each step.
-    RETURNS (Tuple[Tensor, Tensor]): The masses, *shape:* that of `both`, and by what the two halves of each
+    RETURNS (Tuple[ndarray, ndarray]): The masses, *shape:* that of `both`, and by what the two halves of each
         position were divided, *shape:* (n_positions, 2).
     """
-    num_tags = len(step)
-    onward = numpy.zeros((2 * num_tags, 2 * num_tags))
-    onward[:num_tags, :num_tags], onward[num_tags:, num_tags:] = step.numpy(), step.numpy().T
-    halves = numpy.eye(2).repeat(num_tags, axis=0)
-    masses, scale = torch.empty_like(both), both.new_ones(len(both), 2)
-    emitted, filled, divisors = both.numpy(), masses.numpy(), scale.numpy()
-    mass = numpy.empty((0, 2 * num_tags))
+    n_tags = len(step)
+    onward = numpy.zeros((2 * n_tags, 2 * n_tags))
+    onward[:n_tags, :n_tags], onward[n_tags:, n_tags:] = step, step.T
+    halves = numpy.eye(2).repeat(n_tags, axis=0)
+    masses, divisors = numpy.empty_like(both), numpy.ones((len(both), 2))
+    mass = masses[:0]
     begin = 0
     # A mass that has vanished is divided by 0 here, and `holds` sees it.
-    with numpy.errstate(all="ignore"):
-        for t, size in enumerate(sizes):
-            position = slice(begin, begin + size)
-            begin += size
-            before, mass = mass, filled[position]
-            if t:
-                numpy.dot(before[:size], onward, out=mass)
-            else:
-                mass[...] = first.numpy()
-            mass *= emitted[position]
-            if t % RESCALE_EVERY == RESCALE_EVERY - 1:
-                # shape: (size, 2)
-                total = mass.dot(halves)
-                mass *= (1.0 / total).dot(halves.T)
-                divisors[position] = total
-    return masses, scale
-
-
-def _recurse_on_device(both: Tensor, step: Tensor, first: Tensor, sizes: List[int]) -> Tuple[Tensor, Tensor]:
-    """`_recurse_on_host` in torch. The host queues it without ever waiting."""
-    onward = torch.block_diag(step, step.t())
-    halves = torch.block_diag(*both.new_ones(2, len(step), 1))
-    masses, scale = torch.empty_like(both), both.new_ones(len(both), 2)
-    mass = first
-    for t, (emitted, filled, divisor) in enumerate(zip(*(x.split(sizes) for x in (both, masses, scale)))):
+    for t, size in enumerate(sizes):
+        position = slice(begin, begin + size)
+        begin += size
+        before, mass = mass, masses[position]
         if t:
-            mass = mass[: len(emitted)] @ onward
-        mass = torch.mul(mass, emitted, out=filled)
+            numpy.dot(before[:size], onward, out=mass)
+        else:
+            mass[...] = first
+        mass *= both[position]
         if t % RESCALE_EVERY == RESCALE_EVERY - 1:
             # shape: (size, 2)
-            total = mass @ halves
-            mass.view(len(mass), 2, -1).div_(total.unsqueeze(2))
-            divisor.copy_(total)
-    return masses, scale
+            total = mass.dot(halves)
+            mass *= (1.0 / total).dot(halves.T)
+            divisors[position] = total
+    return masses, divisors
 
 
 @dataclass(frozen=True, eq=False)
 class LogPosterior:
     """The recursion in log space, for potentials that span more than float64 can hold. See `Posterior`.
 
-    before, alpha, omega (Tensor): *Shape:* (n_positions, num_tags), in nats; see the module's notation.
-    transitions (Tensor): *Shape:* (num_tags, num_tags), in nats.
+    before, alpha, omega (ndarray): *Shape:* (n_positions, n_tags), in nats; see the module's notation.
+    transitions (ndarray): *Shape:* (n_tags, n_tags), in nats.
     """
 
     layout: Layout
-    log_z: Tensor
-    before: Tensor
-    alpha: Tensor
-    omega: Tensor
-    transitions: Tensor
+    log_z: Floats
+    before: Floats
+    alpha: Floats
+    omega: Floats
+    transitions: Floats
 
     @classmethod
-    def run(
-        cls, tokens: Tensor, start: Tensor, transitions: Tensor, end: Tensor, layout: Layout
-    ) -> "LogPosterior":
-        """tokens: (n_positions, num_tags), the emissions in the layout's order; all float64."""
-        # shape: (n_positions, 2, num_tags): forward, and backward over mirrored rows
-        emitted = torch.stack((tokens, tokens.index_select(0, layout.mirror)), dim=1)
-        # shape: (2, num_tags, num_tags): from the last dimension to the one before
-        onward = torch.stack((transitions.t(), transitions))
-        without, with_emission = torch.empty_like(emitted), torch.empty_like(emitted)
-        steps = zip(*(x.split(layout.sizes) for x in (emitted, without, with_emission)))
-        mass = torch.stack((start, end))
-        for t, (emission, product, following) in enumerate(steps):
-            if t:
-                product.copy_(torch.logsumexp(mass[: len(product)].unsqueeze(2) + onward, dim=3))
-            else:
-                product.copy_(mass)
-            mass = torch.add(product, emission, out=following)
+    def from_chain(cls, chain: Chain) -> "LogPosterior":
+        """Run the recursion."""
+        layout, tokens = chain.layout, chain.tokens()
+        # shape: (n_positions, 2, n_tags): forward, and backward over mirrored rows
+        emitted = numpy.stack((tokens, tokens.take(layout.mirror, axis=0)), axis=1)
+        # shape: (2, n_tags, n_tags): from the last dimension to the one before
+        onward = numpy.stack((chain.transitions.T, chain.transitions))
+        without, with_emission = numpy.empty_like(emitted), numpy.empty_like(emitted)
+        mass = numpy.stack((chain.start, chain.end))
+        begin = 0
+        for t, size in enumerate(layout.sizes):
+            position = slice(begin, begin + size)
+            begin += size
+            without[position] = numpy.logaddexp.reduce(mass[:size, :, None] + onward, axis=3) if t else mass
+            mass = without[position] + emitted[position]
+            with_emission[position] = mass
         before, alpha = without[:, 0], with_emission[:, 0]
-        omega = with_emission[:, 1].index_select(0, layout.mirror)
-        log_z = torch.logsumexp(layout.at_last(alpha) + end, dim=1)
-        return cls(layout, layout.at_filled(log_z), before, alpha, omega, transitions)
+        omega = with_emission[:, 1].take(layout.mirror, axis=0)
+        log_z = numpy.logaddexp.reduce(layout.at_last(alpha) + chain.end, axis=1)
+        log_z[~layout.filled] = 0.0
+        return cls(layout, log_z, before, alpha, omega, chain.transitions)
 
-    def expectations(self, weight: Tensor) -> Tuple[Tensor, Tensor]:
-        previous, weight = self.layout.previous, self.layout.at_real(weight)
-        transitions = torch.zeros_like(self.transitions)
-        inner = torch.arange(self.layout.n_first, len(weight), device=weight.device)
-        at_a_time = max(MAX_CELLS // transitions.numel(), 1)
-        for before, after in zip(previous.split(at_a_time), inner.split(at_a_time)):
-            # shape: (n, num_tags, num_tags)
-            joint = self.alpha[before].unsqueeze(2) + self.transitions + self.omega[after].unsqueeze(1)
-            transitions += (weight[after] @ torch.softmax(joint.flatten(1), dim=1)).view_as(transitions)
-        gamma = torch.softmax(self.before + self.omega, dim=1)
-        return self.layout.at_real(gamma * weight.unsqueeze(1)), transitions
+    def tag_counts(self, weight: Floats) -> Floats:
+        """As of `Posterior`."""
+        return _softmax(self.before + self.omega) * weight[:, None]
 
-    def next_tag(self, positions: Tensor, tags: Tensor) -> Tensor:
-        return torch.softmax(self.transitions[tags] + self.omega[positions], dim=1)
+    def step_counts(self, weight: Floats) -> Floats:
+        """As of `Posterior`."""
+        layout = self.layout
+        transitions = numpy.zeros_like(self.transitions)
+        at_a_time = max(MAX_CELLS // transitions.size, 1)
+        for begin in range(0, len(layout.previous), at_a_time):
+            before = layout.previous[begin : begin + at_a_time]
+            after = slice(layout.n_first + begin, layout.n_first + begin + len(before))
+            # shape: (n, n_tags, n_tags)
+            joint = self.alpha[before][:, :, None] + self.transitions + self.omega[after][:, None]
+            shares = _softmax(joint.reshape(len(joint), -1))
+            transitions += (weight[after] @ shares).reshape(transitions.shape)
+        return transitions
+
+    def next_tag(self, positions: Ints, tags: Ints) -> Floats:
+        """As of `Posterior`."""
+        return _softmax(self.transitions[tags] + self.omega[positions])
 
 
-def taped_log_partition(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    layout: Layout,
-    allowed: Optional[Tensor] = None,
-) -> Tensor:
-    """The log partition of each row by a forward recursion that autograd can differentiate, as often as wanted. It
-    is in log space; the tape holds (rows, num_tags, num_tags) numbers per step.
-
-    The arguments are those of `forward_backward`, which has looked at the numbers before.
-    RETURNS (Tensor): *Shape:* (batch_size,), float64: `Posterior.log_z`.
-    """
-    tokens = layout.at_real(emissions.index_select(0, layout.source).double())
-    if allowed is not None:
-        tokens = tokens.masked_fill(~allowed, FORBIDDEN)
-    mass = start.double()
-    # shape: (size, num_tags) each
-    alpha: List[Tensor] = [tokens[:0]]
-    for t, token in enumerate(tokens.split(layout.sizes)):
-        if t:
-            mass = torch.logsumexp(mass[: len(token)].unsqueeze(2) + transitions, dim=1)
-        mass = mass + token
-        alpha.append(mass)
-    return layout.at_filled(torch.logsumexp(layout.at_last(torch.cat(alpha)) + end, dim=1))
+def _softmax(x: Floats) -> Floats:
+    """Of each row. *Shape:* (n, m)."""
+    shares = numpy.exp(x - x.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares

@@ -1,188 +1,123 @@
-"""The exact log-likelihood of full or partial gold annotation, as one `torch.autograd.Function` without a tape.
-
-Where a gradient is itself to be differentiated (``create_graph=True``), it comes from a recursion with a tape.
+"""The exact log-likelihood of full or partial gold annotation, and its gradient.
 
 The gradient is that of Lafferty et al. (2001): gold counts less expected counts. The partial likelihood
 marginalises over unknown tags: Tsuboi, Kashima, Mori, Oda, Matsumoto (2008), "Training conditional random fields
-using incomplete annotations", COLING, eq. 4. Both its terms come from one recursion, over the batch's rows and the
-partly annotated ones once more.
+using incomplete annotations", COLING, eq. 4.
 """
 
-from typing import Any, Optional, Tuple
+from dataclasses import dataclass
+from typing import Optional
 
-import torch
-from torch import Tensor
+import numpy
 
-from spacy_crf_ner.crf.forward_backward import forward_backward, taped_log_partition
-from spacy_crf_ner.crf.layout import Layout, Sequences
-
-Tensors = Tuple[Tensor, Tensor, Tensor, Tensor]
+from spacy_crf_ner.crf.chain import Chain, ExpectedCounts, Floats, Lattice
+from spacy_crf_ner.crf.forward_backward import Posterior, expected_counts, posterior
+from spacy_crf_ner.crf.layout import Ints
 
 
-def log_likelihood(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    sequences: Sequences,
-    tags: Tensor,
-    lattice: Optional[Tensor] = None,
-) -> Tensor:
-    """The log-likelihood of each row's annotation: the log of the share of mass that its allowed paths have.
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """The log-likelihood of each row's annotation, and all that its gradient needs.
 
-    emissions (Tensor): *Shape:* (n_tokens, num_tags), any float dtype, in nats.
-    start (Tensor): *Shape:* (num_tags,).
-    transitions (Tensor): *Shape:* (num_tags, num_tags); entry ``[i, j]`` is the step from tag i to tag j.
-    end (Tensor): *Shape:* (num_tags,).
-    sequences (Sequences): Where the rows lie in the flat arrays.
-    tags (Tensor): *Shape:* (n_tokens,), int64: the gold tags. Ignored in rows that `lattice` opens.
-    lattice (Optional[Tensor]): *Shape:* (n_tokens, num_tags), bool: the tags that each token may have. A row all
-        of whose tokens have one is scored by `tags`. None: all are.
-    RETURNS (Tensor): *Shape:* (batch_size,), float64, in nats; 0 for an empty row, at most about
-        `FORBIDDEN` where no legal path is allowed. Differentiable by the first four, as often as wanted.
-    RAISES (ValueError): A tag is out of range, or `forward_backward` refuses the emissions.
+    values (ndarray): *Shape:* (batch_size,), float64, in nats: the log of the share of mass that the allowed paths
+        have; 0 for an empty row, at most about `FORBIDDEN` where no legal path is allowed.
     """
-    return _LogLikelihood.apply(emissions, start, transitions, end, sequences, tags, lattice)
+
+    values: Floats
+    _chain: Chain
+    _path: Ints
+    _posterior: Posterior
+    _opened: Ints
+    _of_opened: Optional[Posterior]
+
+    def gradient(self, weight: Optional[Floats] = None) -> ExpectedCounts:
+        """The gradient by the potentials: gold counts less expected counts.
+
+        weight (Optional[ndarray]): *Shape:* (batch_size,): the derivative by each row's value; ones by default.
+        RETURNS (ExpectedCounts): The gradient.
+        """
+        n_tokens = len(self._chain.emissions)
+        weight = numpy.ones(len(self.values)) if weight is None else weight
+        gradient = expected_counts(self._posterior, n_tokens, -weight)
+        by_path = weight.copy()
+        by_path[self._opened] = 0.0
+        _add_path(gradient, self._chain, self._path, by_path)
+        if self._of_opened is not None:
+            for total, allowed in zip(gradient, expected_counts(self._of_opened, n_tokens, weight[self._opened])):
+                total += allowed
+        return gradient
 
 
-class _LogLikelihood(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        emissions: Tensor,
-        start: Tensor,
-        transitions: Tensor,
-        end: Tensor,
-        sequences: Sequences,
-        tags: Tensor,
-        lattice: Optional[Tensor],
-    ) -> Tensor:
-        batch_size, num_tags = len(sequences.lengths), len(start)
-        opened: Optional[Tensor] = None
-        allowed: Optional[Tensor] = None
-        layout = Layout.of(sequences, emissions.device)
-        if lattice is not None:
-            opened = _opened(sequences, lattice)
-        if lattice is not None and opened is not None:
-            layout = Layout.of(sequences.repeated(opened), emissions.device)
-            once_more = (layout.row >= batch_size).unsqueeze(1)
-            allowed = lattice.to(emissions.device)[layout.source] | ~once_more
-            opened = opened.to(emissions.device)
-        # shape: (n_positions,)
-        path = layout.at_real(tags.to(emissions.device).index_select(0, layout.source), 0)
-        if lattice is None:
-            _refuse_out_of_range(path, layout.row, num_tags)
-        else:
-            path = path.clamp(0, num_tags - 1)
-        posterior = forward_backward(emissions, start, transitions, end, layout, allowed)
-        # The transitions that the paths take, as indices of the flattened matrix. shape: (n_positions - n_first,)
-        taken = path.index_select(0, layout.previous).mul_(num_tags).add_(path[layout.n_first :])
-        potentials = (emissions, start, transitions, end)
-        gold = _gold_mass(potentials, layout, path, taken, posterior.log_z, opened, batch_size)
-        ctx.posterior, ctx.path, ctx.taken, ctx.opened, ctx.allowed = posterior, path, taken, opened, allowed
-        ctx.inputs = [(x.shape, x.dtype) for x in potentials]
-        ctx.save_for_backward(*potentials)
-        return gold - posterior.log_z[:batch_size]
+def log_likelihood(chain: Chain, gold: Lattice, tags: Optional[Ints] = None) -> Likelihood:
+    """The log-likelihood of each row's annotation.
 
-    @staticmethod
-    def backward(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], ...]:
-        # Autograd switches its tape on in here where the caller asked for create_graph=True. `once_differentiable`
-        # would not refuse that where the incoming gradient needs none, and the second derivative would be wrong.
-        gradient = _taped_gradient if torch.is_grad_enabled() else _gradient
-        return (*gradient(ctx, d_likelihood), None, None, None)
-
-
-def _gold_mass(
-    potentials: Tensors,
-    layout: Layout,
-    path: Tensor,
-    taken: Tensor,
-    log_z: Tensor,
-    opened: Optional[Tensor],
-    batch_size: int,
-) -> Tensor:
-    """The log of the mass that each row's annotation allows: its path's score, or its partition if it is opened.
-
-    path (Tensor): *Shape:* (n_positions,).
-    taken (Tensor): *Shape:* (n_positions - n_first,): the path's transitions, as indices of the flattened matrix.
-    log_z (Tensor): *Shape:* (rows of the layout,).
-    opened (Optional[Tensor]): *Shape:* (n,), int64: the rows that come once more in the layout, under a lattice.
-    RETURNS (Tensor): *Shape:* (batch_size,).
+    chain (Chain): The batch; its own lattice says what is possible at all.
+    gold (ndarray): *Shape:* (n_tokens, n_tags), bool: the tags that the annotation leaves to each token. A row all
+        of whose tokens have one is scored as that path, any other by a recursion under this lattice.
+    tags (Optional[ndarray]): *Shape:* (n_tokens,), int64: the gold tags, where each token has one; `gold` is not
+        looked at then.
+    RETURNS (Likelihood): Its values and its gradient.
+    RAISES (ValueError): A tag is out of range, or `posterior` refuses the emissions.
     """
-    emissions, start, transitions, end = potentials
-    score = emissions.reshape(-1).index_select(0, (layout.source * len(start)).add_(path)).double()
-    score[: layout.n_first] += start.index_select(0, path[: layout.n_first])
-    score[layout.n_first :] += transitions.reshape(-1).index_select(0, taken)
-    mass = layout.per_row(score) + layout.at_filled(end.index_select(0, layout.at_last(path)))
-    mass = mass[:batch_size]
-    if opened is not None:
-        mass[opened] = log_z[batch_size:]
-    return mass
-
-
-def _gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Tensor, ...]:
-    """Gold counts less expected counts, for emissions, start, transitions and end."""
-    layout: Layout = ctx.posterior.layout
-    # All paths count against a row, and for it the one that is gold or, once more, those that are allowed.
-    if ctx.opened is None:
-        gold = layout.at_real(d_likelihood.index_select(0, layout.row))
-        weight = -gold
+    layout = chain.layout
+    if tags is None:
+        path = gold.argmax(axis=1)[layout.source]
+        unknown = gold.sum(axis=1) != 1
+        opened = numpy.flatnonzero(layout.per_row(unknown[layout.source].astype("float64")))
     else:
-        once_more = d_likelihood[ctx.opened]
-        by_path = torch.cat((d_likelihood.index_fill(0, ctx.opened, 0.0), torch.zeros_like(once_more)))
-        gold = layout.at_real(by_path[layout.row])
-        weight = torch.cat((-d_likelihood, once_more))[layout.row]
-    # shape: (n_positions, num_tags), (num_tags, num_tags)
-    d_position, d_transitions = ctx.posterior.expectations(weight)
-    d_position.scatter_add_(1, ctx.path.unsqueeze(1), gold.unsqueeze(1))
-    d_transitions.view(-1).index_add_(0, ctx.taken, gold[layout.n_first :])
-    d_start = d_position[: layout.n_first].sum(dim=0)
-    d_end = layout.at_last(d_position).sum(dim=0)
-    (shape, dtype), *shared = ctx.inputs
-    d_emissions = d_position.new_zeros(shape, dtype=dtype).index_add_(0, layout.source, d_position.to(dtype))
-    d_shared = (grad.to(dtype) for grad, (_, dtype) in zip((d_start, d_transitions, d_end), shared))
-    return (d_emissions, *d_shared)
+        path, opened = tags[layout.source], numpy.zeros(0, dtype="int64")
+        _check_range(path, layout.row, chain.n_tags)
+    found = posterior(chain)
+    values = _path_scores(chain, path)
+    of_opened = None
+    if len(opened):
+        of_opened = posterior(chain.rows(opened).under(gold if chain.lattice is None else gold & chain.lattice))
+        values[opened] = of_opened.log_z
+    return Likelihood(values - found.log_z, chain, path, found, opened, of_opened)
 
 
-def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], ...]:
-    """The same as a function of the potentials and of `d_likelihood` that autograd can differentiate."""
-    # Emissions may depend on the other three: each derivative is by the argument alone.
-    emissions, start, transitions, end = (x.view_as(x) for x in ctx.saved_tensors)
-    inputs = (emissions, start, transitions, end)
-    layout: Layout = ctx.posterior.layout
-    log_z = taped_log_partition(*inputs, layout, ctx.allowed)
-    batch_size = len(d_likelihood)
-    gold = _gold_mass(inputs, layout, ctx.path, ctx.taken, log_z, ctx.opened, batch_size)
-    wanted = [x for x, needed in zip(inputs, ctx.needs_input_grad) if needed]
-    found = iter(
-        torch.autograd.grad(
-            gold - log_z[:batch_size], wanted, d_likelihood, create_graph=True, materialize_grads=True
-        )
-    )
-    return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:4])
+def _steps(chain: Chain, path: Ints) -> Ints:
+    """The transitions that paths take, as indices of the flattened matrix. *Shape:* (n_positions - n_first,)."""
+    layout = chain.layout
+    return path[layout.previous] * chain.n_tags + path[layout.n_first :]
 
 
-def _opened(sequences: Sequences, lattice: Tensor) -> Optional[Tensor]:
-    """The rows that have a token whose tag is not known, as the lattice's own device knows them.
+def _path_scores(chain: Chain, path: Ints) -> Floats:
+    """The score of each row's path.
 
-    RETURNS (Optional[Tensor]): *Shape:* (n,), int64, on the device of `sequences`; None where all are known.
+    path (ndarray): *Shape:* (n_positions,), int64: tags, in the layout's order.
+    RETURNS (ndarray): *Shape:* (batch_size,), in nats; 0 for an empty row.
     """
-    unknown = (lattice.sum(dim=1) != 1).to(sequences.lengths.device)
-    layout = Layout.of(sequences, sequences.lengths.device)
-    rows = layout.per_row(unknown[layout.source].double()).nonzero().squeeze(1)
-    return rows if len(rows) else None
+    layout = chain.layout
+    score = chain.emissions.reshape(-1).take(layout.source * chain.n_tags + path)
+    score[: layout.n_first] += chain.start.take(path[: layout.n_first])
+    score[layout.n_first :] += chain.transitions.reshape(-1).take(_steps(chain, path))
+    end = chain.end.take(layout.at_last(path))
+    return layout.per_row(score) + numpy.where(layout.filled, end, 0.0)
 
 
-def _refuse_out_of_range(path: Tensor, row: Tensor, num_tags: int) -> None:
+def _add_path(counts: ExpectedCounts, chain: Chain, path: Ints, weight: Floats) -> None:
+    """Add how often paths have each tag and step, each row with its weight, in place."""
+    layout, n_tags = chain.layout, chain.n_tags
+    by_position = weight.take(layout.row)
+    first = layout.n_first
+
+    def add(total: Floats, tags: Ints, weights: Floats) -> None:
+        total += numpy.bincount(tags, weights, minlength=total.size).reshape(total.shape)
+
+    counts.emissions.reshape(-1)[layout.source * n_tags + path] += by_position
+    add(counts.start, path[:first], by_position[:first])
+    add(counts.transitions, _steps(chain, path), by_position[first:])
+    add(counts.end, layout.at_last(path), numpy.where(layout.filled, weight, 0.0))
+
+
+def _check_range(path: Ints, row: Ints, n_tags: int) -> None:
     """path, row: (n_positions,)"""
-    if not len(path):
-        return
-    least, most = path.aminmax()
-    if (least < 0) | (most >= num_tags):
-        odd = (path < 0) | (path >= num_tags)
-        position = int(odd.int().argmax())
+    odd = (path < 0) | (path >= n_tags)
+    if odd.any():
+        position = int(odd.argmax())
         step = int((row[:position] == row[position]).sum())
         raise ValueError(
             f"row {int(row[position])}: tag {int(path[position])} at step {step} is out of range: "
-            f"there are {num_tags} tags, from 0 on"
+            f"there are {n_tags} tags, from 0 on"
         )

@@ -1,9 +1,8 @@
 """The linear-chain CRF as a module: `torchcrf.CRF` with constraints, partial gold, probabilities and k-best paths.
 
 Lafferty, McCallum, Pereira (2001), "Conditional random fields: probabilistic models for segmenting and labeling
-sequence data", ICML. The computations are in `likelihood`, `marginals` and `viterbi`; they take potentials as
-tensors, so that a caller that holds potentials alone needs no module. All is computed in float64, whatever comes
-in.
+sequence data", ICML. The computations are in `likelihood`, `forward_backward`, `marginals` and `viterbi`, in NumPy
+and float64, whatever comes in; the module is thin over them.
 """
 
 from typing import List, Optional, Tuple
@@ -12,15 +11,11 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
-from spacy_crf_ner.crf.layout import Sequences, refuse_holes
-from spacy_crf_ner.crf.likelihood import log_likelihood
-from spacy_crf_ner.crf.marginals import (
-    path_probabilities,
-    posterior_of,
-    span_probabilities,
-    token_marginals,
-)
+from spacy_crf_ner.crf.autograd import chain_from_tensors, taped_log_likelihood
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain
+from spacy_crf_ner.crf.forward_backward import posterior
+from spacy_crf_ner.crf.layout import Sequences
+from spacy_crf_ner.crf.marginals import path_probabilities, token_marginals
 from spacy_crf_ner.crf.viterbi import k_best, viterbi
 
 
@@ -110,15 +105,13 @@ class LinearChainCRF(torchcrf.CRF):
                 "integers of the shape of the first two dimensions are needed, or booleans of all three"
             )
         tags = tags.transpose(0, 1) if self.batch_first else tags
-        lattice: Optional[Tensor] = None
-        if tags.dim() == 3:
-            self._refuse_empty(tags, mask)
-            lattice = tags.flatten(0, 1)
-            # Where the lattice leaves one tag a token, that is the path.
-            tags = tags.int().argmax(dim=2)
-        sequences = Sequences.from_mask(mask)
+        sequences = Sequences.from_mask(mask.cpu().numpy())
         inputs = (emissions.flatten(0, 1), *self._potentials(), sequences)
-        likelihood = log_likelihood(*inputs, tags.flatten().long(), lattice)
+        if tags.dim() == 3:
+            self._check_allowed(tags, mask)
+            likelihood = taped_log_likelihood(*inputs, None, tags.flatten(0, 1))
+        else:
+            likelihood = taped_log_likelihood(*inputs, tags.flatten().long(), None)
         if reduction == "none":
             return likelihood
         if reduction == "sum":
@@ -130,10 +123,9 @@ class LinearChainCRF(torchcrf.CRF):
 
         RETURNS (List[List[int]]): One sequence a row, as long as its mask says.
         """
-        emissions, mask = self._time_major(emissions, mask)
-        best = viterbi(emissions.flatten(0, 1), *self._potentials(), Sequences.from_mask(mask))
-        rows = best.view(mask.shape).t().tolist()
-        return [row[:length] for row, length in zip(rows, mask.sum(dim=0).tolist())]
+        chain, mask = self._chain(emissions, mask)
+        rows = viterbi(chain).reshape(tuple(mask.shape)).T.tolist()
+        return [row[:length] for row, length in zip(rows, chain.sequences.lengths.tolist())]
 
     def decode_k_best(
         self, emissions: Tensor, k: int, mask: Optional[Tensor] = None
@@ -144,10 +136,10 @@ class LinearChainCRF(torchcrf.CRF):
         RETURNS (List[List[Tuple[List[int], float]]]): For each row, sequences with their probabilities, best
             first. The other arguments and the errors are those of `forward`.
         """
-        emissions, mask = self._time_major(emissions, mask)
-        inputs = (emissions.flatten(0, 1), *self._potentials(), Sequences.from_mask(mask))
-        best = k_best(*inputs, k)
-        by_row = path_probabilities(posterior_of(*inputs), [scores for _, scores in best])
+        chain, _ = self._chain(emissions, mask)
+        found = posterior(chain)  # refuses what is not a number
+        best = k_best(chain, k)
+        by_row = path_probabilities(found, [scores for _, scores in best])
         return [list(zip(paths.tolist(), shares)) for (paths, _), shares in zip(best, by_row)]
 
     def marginals(self, emissions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
@@ -155,33 +147,16 @@ class LinearChainCRF(torchcrf.CRF):
 
         RETURNS (Tensor): *Shape:* (seq_length, batch_size, num_tags), float64, 0 where masked; without gradient.
         """
-        emissions, mask = self._time_major(emissions, mask)
-        flat = emissions.flatten(0, 1)
-        posterior = posterior_of(flat, *self._potentials(), Sequences.from_mask(mask))
-        gamma = token_marginals(posterior, len(flat)).view(emissions.shape)
-        return gamma.transpose(0, 1) if self.batch_first else gamma
+        chain, mask = self._chain(emissions, mask)
+        found = torch.from_numpy(token_marginals(posterior(chain), len(chain.emissions))).to(emissions.device)
+        by_step = found.view(*mask.shape, self.num_tags)
+        return by_step.transpose(0, 1) if self.batch_first else by_step
 
-    def span_probabilities(
-        self, emissions: Tensor, begin: Tensor, inside: Tensor, max_length: int, mask: Optional[Tensor] = None
-    ) -> Tensor:
-        """The probability of every span up to some length to be exactly an entity, of each type.
-
-        begin, inside (Tensor): *Shape:* (n_types,), int64: the tags B and I of each entity type.
-        max_length (int): The most tokens of a span, at least 1.
-        RETURNS (Tensor): *Shape:* (seq_length, batch_size, max_length, n_types), float64, without gradient; entry
-            ``[s, b, n]`` is of row b's span of n + 1 tokens from token s on, 0 where that leaves the row. The
-            other arguments and the errors are those of `forward`.
-        """
+    def _chain(self, emissions: Tensor, mask: Optional[Tensor]) -> Tuple[Chain, Tensor]:
+        """A batch as the functions of this folder take it, and the mask, time first."""
         emissions, mask = self._time_major(emissions, mask)
-        refuse_holes(mask)
-        real = mask.t()
-        # shape: (n_tokens, num_tags): one row after the other
-        flat = emissions.transpose(0, 1)[real]
-        posterior = posterior_of(flat, *self._potentials(), Sequences.consecutive(mask.sum(dim=0).cpu()))
-        spans = span_probabilities(posterior, len(flat), begin, inside, max_length)
-        padded = spans.new_zeros(*real.shape, *spans.shape[1:])
-        padded[real] = spans
-        return padded if self.batch_first else padded.transpose(0, 1)
+        sequences = Sequences.from_mask(mask.cpu().numpy())
+        return chain_from_tensors(emissions.flatten(0, 1), *self._potentials(), sequences), mask
 
     def _time_major(self, emissions: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """Check the shapes, fill in the mask and put time first."""
@@ -197,7 +172,7 @@ class LinearChainCRF(torchcrf.CRF):
         return (emissions.transpose(0, 1), mask.t()) if self.batch_first else (emissions, mask)
 
     @staticmethod
-    def _refuse_empty(lattice: Tensor, mask: Tensor) -> None:
+    def _check_allowed(lattice: Tensor, mask: Tensor) -> None:
         """lattice: (seq_length, batch_size, num_tags), bool; mask: (seq_length, batch_size)"""
         empty = ~lattice.any(dim=2) & mask
         if empty.any():

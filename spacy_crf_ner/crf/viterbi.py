@@ -1,51 +1,37 @@
 """The best tag sequence of a linear-chain CRF, exactly (Viterbi 1967), and the k best ones.
 
-Decoding runs on the host, after one copy. The loop keeps running maxima alone; which predecessor gave a maximum is
-found again along the best path. Each sequence is worked on from both ends at once, until the two halves meet at a
-token in its middle: that halves the number of steps.
+The loop keeps only running maxima; which predecessor gave a maximum is found again along the best path. Each
+sequence is worked on from both ends at once, until the two halves meet at a token in its middle: that halves the
+number of steps.
 """
 
 from numbers import Integral
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 import numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
-from spacy_crf_ner.crf.layout import Layout, Sequences
-
-Floats = NDArray[numpy.float64]
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain, Floats
+from spacy_crf_ner.crf.layout import Ints
 
 IMPOSSIBLE = FORBIDDEN / 1e6
 """A sequence of a lower score takes a tag or a step that is forbidden."""
 
 
-def viterbi(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    sequences: Sequences,
-    lattice: Optional[Tensor] = None,
-) -> Tensor:
+def viterbi(chain: Chain) -> Ints:
     """The best tag sequence of each row.
 
-    emissions (Tensor): *Shape:* (n_tokens, num_tags), any float dtype, in nats.
-    start (Tensor): *Shape:* (num_tags,).
-    transitions (Tensor): *Shape:* (num_tags, num_tags); entry ``[i, j]`` is the step from tag i to tag j.
-    end (Tensor): *Shape:* (num_tags,).
-    sequences (Sequences): Where the rows lie in `emissions`.
-    lattice (Optional[Tensor]): *Shape:* (n_tokens, num_tags), bool: the tags that each token may have; all by
-        default.
-    RETURNS (Tensor): *Shape:* (n_tokens,), int64, on the CPU: the tag of each token, 0 for one that is in no row.
-        Of several best sequences it is one.
+    chain (Chain): The batch.
+    RETURNS (ndarray): *Shape:* (n_tokens,), int64: the tag of each token, 0 for one that is in no row. Of several
+        best sequences it is one.
     RAISES (ValueError): A row's best score is not a finite number.
     """
-    potentials, lengths, origin = _on_host(emissions, start, transitions, end, sequences, lattice)
-    tokens_of, first, steps, last = potentials
-    n_tokens, num_tags = tokens_of.shape
+    first, steps, last = chain.start, chain.transitions, chain.end
+    tokens_of, sequences = chain.emissions, chain.sequences
+    if chain.lattice is not None:
+        tokens_of = numpy.where(chain.lattice, tokens_of, FORBIDDEN)
+    lengths, origin = sequences.lengths, sequences.origin
+    n_tokens, n_tags = tokens_of.shape
     half = lengths // 2
     # Rows by their number of steps. shape: (n_filled,)
     order = numpy.argsort(-half, kind="stable")
@@ -62,10 +48,10 @@ def viterbi(
     tokens = numpy.stack((step, (lengths - 1 + even).take(slot) - step), axis=1) * sequences.stride
     tokens += origin.take(slot)[:, None]
     tokens[: len(order), 1][even] = n_tokens
-    # shape: (2, num_tags, num_tags): from the last dimension to the one before
+    # shape: (2, n_tags, n_tags): from the last dimension to the one before
     onward = numpy.stack((steps.T, steps))
-    padded = numpy.concatenate((tokens_of, numpy.zeros((1, num_tags))))
-    # The best score up to here with each tag. shape: (n_positions, 2, num_tags)
+    padded = numpy.concatenate((tokens_of, numpy.zeros((1, n_tags))))
+    # The best score up to here with each tag. shape: (n_positions, 2, n_tags)
     best = padded.take(tokens, axis=0)
     met = _maximise(best, numpy.stack((first, last)), onward, sizes.tolist(), even)
     odd = numpy.flatnonzero(~numpy.isfinite(met.max(axis=1)))
@@ -78,31 +64,31 @@ def viterbi(
         )
     tags = numpy.zeros(n_tokens + 1, dtype="int64")
     tags[tokens] = _trace_back(best, met, onward, sizes.tolist())
-    return torch.from_numpy(tags[:n_tokens])
+    return tags[:n_tokens]
 
 
 def _maximise(best: Floats, first: Floats, onward: Floats, sizes: List[int], even: NDArray[numpy.bool_]) -> Floats:
     """The loop of both directions: add to each position's emission the best score that leads there.
 
-    best (ndarray): *Shape:* (n_positions, 2, num_tags): the emissions; overwritten.
-    first (ndarray): *Shape:* (2, num_tags): what leads to the first step.
-    onward (ndarray): *Shape:* (2, num_tags, num_tags).
+    best (ndarray): *Shape:* (n_positions, 2, n_tags): the emissions; overwritten.
+    first (ndarray): *Shape:* (2, n_tags): what leads to the first step.
+    onward (ndarray): *Shape:* (2, n_tags, n_tags).
     sizes (List[int]): Rows of each step.
     even (ndarray): *Shape:* (n_rows,), bool: the rows that come from their end at the second step alone.
-    RETURNS (ndarray): *Shape:* (n_rows, num_tags): each row's best score by the tag where its halves meet.
+    RETURNS (ndarray): *Shape:* (n_rows, n_tags): each row's best score by the tag where its halves meet.
     """
-    num_tags = best.shape[2]
-    met = numpy.empty((len(even), num_tags))
+    n_tags = best.shape[2]
+    met = numpy.empty((len(even), n_tags))
     # The tag to come from stands first: NumPy's maximum over the first axis goes over whole vectors.
-    # shape: (num_tags, 1, 2, num_tags)
+    # shape: (n_tags, 1, 2, n_tags)
     from_tag = numpy.ascontiguousarray(onward.transpose(2, 0, 1))[:, None]
     begin = 0
-    candidates = numpy.empty((num_tags, 0, 2, num_tags))
+    candidates = numpy.empty((n_tags, 0, 2, n_tags))
     score = best[:0]
     for t, (size, after) in enumerate(zip(sizes, [*sizes[1:], 0])):
         if t:
             if size != candidates.shape[1]:
-                candidates = numpy.empty((num_tags, size, 2, num_tags))
+                candidates = numpy.empty((n_tags, size, 2, n_tags))
             numpy.add(score[:size].transpose(2, 0, 1)[..., None], from_tag, out=candidates)
             leading = numpy.maximum.reduce(candidates, axis=0)
         else:
@@ -137,89 +123,68 @@ def _trace_back(best: Floats, met: Floats, onward: Floats, sizes: List[int]) -> 
     return tags
 
 
-def k_best(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    sequences: Sequences,
-    k: int,
-    lattice: Optional[Tensor] = None,
-) -> List[Tuple[Tensor, Tensor]]:
+def k_best(chain: Chain, k: int) -> List[Tuple[Ints, Floats]]:
     """The k best tag sequences of each row, and their scores (the list Viterbi algorithm: Seshadri, Sundberg 1994,
     "List Viterbi decoding algorithms with applications", section III).
 
+    chain (Chain): The batch.
     k (int): How many, at least 1.
-    RETURNS (List[Tuple[Tensor, Tensor]]): A row each, on the CPU: the sequences, *shape:* (n, length), int64, best
-        first, and their scores in nats, *shape:* (n,), float64. n is less than `k` where no more are possible. An
-        empty row has one empty sequence, of score 0. The other arguments are those of `viterbi`.
-    RAISES (ValueError): `k` is no whole number of at least 1.
+    RETURNS (List[Tuple[ndarray, ndarray]]): For each row: the sequences, *shape:* (n, length), int64, best first,
+        and their scores in nats, *shape:* (n,), float64. n is less than `k` where no more are possible. An empty
+        row has one empty sequence, of score 0.
+    RAISES (ValueError): `k` is not a whole number of at least 1.
     """
     if not isinstance(k, Integral) or k < 1:
         raise ValueError(f"k = {k!r}, but a whole number of sequences must be asked for, at least 1")
-    potentials, *rows = _on_host(emissions, start, transitions, end, sequences, lattice)
-    emissions, start, transitions, end = (torch.from_numpy(array) for array in potentials)
-    lengths, origin = (torch.from_numpy(array) for array in rows)
-    layout = Layout.of(Sequences(lengths, origin, sequences.stride), emissions.device)
-    num_tags = len(start)
-    # shape: (n_positions, num_tags, 1)
-    emitted = emissions.index_select(0, layout.source).unsqueeze(2)
-    # The best scores by tag, and for each the tag and rank it came from. shape: (size, num_tags, k)
-    score = emissions.new_full((layout.n_first, num_tags, k), -torch.inf)
-    pointers: List[Tensor] = []
-    ended: List[Tensor] = []
-    for t, (size, emission) in enumerate(zip(layout.sizes, emitted.split(layout.sizes))):
-        if t == 0:
-            score[:, :, :1] = start.unsqueeze(1) + emission
-            continue
+    layout, n_tags = chain.layout, chain.n_tags
+    # shape: (n_positions, n_tags, 1)
+    emitted = chain.tokens()[:, :, None]
+    # The best scores by tag, and for each the tag and rank it came from. shape: (size, n_tags, k)
+    score = numpy.full((layout.n_first, n_tags, k), -numpy.inf)
+    score[:, :, :1] = chain.start[:, None] + emitted[: layout.n_first]
+    pointers: List[Ints] = []
+    ended: List[Floats] = []
+    # shape: (n_tags, n_tags, 1): from the last but one dimension to the first
+    onward = numpy.ascontiguousarray(chain.transitions.T)[:, :, None]
+    begin = layout.n_first
+    for size in layout.sizes[1:]:
         ended.append(score[size:])
-        candidates = score[:size].unsqueeze(3) + transitions.unsqueeze(1)
-        # shape: (size, num_tags * k, num_tags) -> (size, k, num_tags)
-        best, pointer = candidates.flatten(1, 2).topk(k, dim=1)
-        score = best.transpose(1, 2) + emission
-        pointers.append(pointer.transpose(1, 2).flatten(1))
-    # The rows that ended last come first. shape: (n_filled, num_tags * k) -> (n_filled, k)
-    final = torch.cat([score, *reversed(ended)]) + end.unsqueeze(1)
-    totals, chosen = final.flatten(1).topk(k, dim=1)
-    states = emissions.new_zeros(len(layout.row), k, dtype=torch.int64)
-    last = layout.last[layout.row[: layout.n_first]]
-    states[last] = chosen
-    positions = torch.arange(len(states)).split(layout.sizes)
-    for here, before, pointer in reversed(list(zip(positions[1:], positions, pointers))):
-        states[before[: len(here)]] = pointer.gather(1, states[here])
+        # shape: (size, n_tags, n_tags, k) -> (size, n_tags, n_tags * k): by the tag that is stepped to
+        candidates = (score[:size, None] + onward).reshape(size, n_tags, n_tags * k)
+        # shape: (size, n_tags, k)
+        best, pointer = _top(candidates, k)
+        score = best + emitted[begin : begin + size]
+        pointers.append(pointer.reshape(size, n_tags * k))
+        begin += size
+    # The rows that ended last come first. shape: (n_filled, n_tags * k) -> (n_filled, k)
+    final = numpy.concatenate([score, *reversed(ended)]) + chain.end[:, None]
+    totals, chosen = _top(final.reshape(len(final), n_tags * k), k)
+    states = numpy.zeros((len(layout.row), k), dtype="int64")
+    states[layout.last[layout.row[: layout.n_first]]] = chosen
+    end = len(states)
+    for size, before, pointer in zip(layout.sizes[:0:-1], layout.sizes[-2::-1], reversed(pointers)):
+        here, previous = slice(end - size, end), end - size - before
+        states[previous : previous + size] = numpy.take_along_axis(pointer, states[here], axis=1)
+        end -= size
     # A row's positions, step by step, among those sorted by row.
-    paths = torch.split(states[layout.row.argsort(stable=True)] // k, lengths.tolist())
-    scores = totals.new_zeros(len(lengths), k)
+    by_row = (states // k)[numpy.argsort(layout.row, kind="stable")]
+    paths = numpy.split(by_row, chain.sequences.lengths.cumsum()[:-1])
+    scores = numpy.zeros((len(layout.filled), k))
     scores[layout.row[: layout.n_first]] = totals
     return [
-        (path.t()[possible], score[possible]) if len(path) else (path.new_zeros(1, 0), score[:1])
-        for path, score, possible in zip(paths, scores, scores > IMPOSSIBLE)
+        (path.T[total > IMPOSSIBLE], total[total > IMPOSSIBLE]) if len(path) else (path.T[:1], total[:1])
+        for path, total in zip(paths, scores)
     ]
 
 
-def _on_host(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    sequences: Sequences,
-    lattice: Optional[Tensor],
-) -> Tuple[List[Floats], NDArray[numpy.int64], NDArray[numpy.int64]]:
-    """The potentials in float64, what the lattice forbids filled in, and the rows: on the CPU, by one copy.
+def _top(values: Floats, k: int) -> Tuple[Floats, Ints]:
+    """The k greatest values along the last axis, greatest first, and where they are.
 
-    RETURNS: Emissions, start, transitions, end; the rows' lengths; their origins.
+    values (ndarray): *Shape:* (..., m), m at least k.
+    RETURNS (Tuple[ndarray, ndarray]): *Shape:* (..., k) each.
     """
-    inputs = (emissions, start, transitions, end, sequences.lengths, sequences.origin)
-    on_host = emissions.device.type == "cpu"
-    parts = [x.detach() for x in inputs] if on_host else _in_one_copy([x.detach() for x in inputs])
-    potentials = [x.double().numpy() for x in parts[:4]]
-    if lattice is not None:
-        potentials[0] = numpy.where(lattice.cpu().numpy(), potentials[0], FORBIDDEN)
-    lengths, origin = (x.long().numpy() for x in parts[4:])
-    return potentials, lengths, origin
-
-
-def _in_one_copy(tensors: List[Tensor]) -> List[Tensor]:
-    """The tensors on the CPU, in float64, which holds every index exactly; gathered where the first one lies."""
-    flat = torch.cat([x.to(tensors[0].device).double().flatten() for x in tensors]).cpu()
-    return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors)]
+    m = values.shape[-1]
+    chosen = numpy.argpartition(values, m - k, axis=-1)[..., m - k :]
+    found = numpy.take_along_axis(values, chosen, axis=-1)
+    order = numpy.argsort(found, axis=-1)[..., ::-1]
+    return numpy.take_along_axis(found, order, axis=-1), numpy.take_along_axis(chosen, order, axis=-1)

@@ -19,9 +19,9 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.ner import lattices, listeners
-from spacy_crf_ner.ner import losses as model_losses
-from spacy_crf_ner.ner.decoding import Decoding, Reading, save_scores
+from spacy_crf_ner.ner.decoding import Decoding, Hypothesis, save_scores
 from spacy_crf_ner.ner.gazetteer import Gazetteer
+from spacy_crf_ner.ner.losses import fit_temperature, negative_log_likelihood
 from spacy_crf_ner.ner.pipe_cfg import checked_temperature, read_cfg
 from spacy_crf_ner.ner.rehearsal import Teacher, keeping_gradients
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack, unpack_model
@@ -69,9 +69,9 @@ class CRFEntityRecognizer(TrainablePipe):
         self.min_score = min_score
         self.scorer = scorer
         self.gazetteer = Gazetteer(vocab, phrase_matcher_attr)
-        # "untrained": labels added after training, of which no update has shown an entity: they are not predicted.
+        # "untrained" are the inactive labels: the name that saved pipes have for them.
         self.cfg: Dict[str, Any] = {"labels": [], "untrained": [], "temperature": 1.0}
-        self._shown: Set[str] = set()  # labels of the entities that the updates since the last step have shown
+        self._seen_labels: Set[str] = set()  # of the entities in the updates since the last step
         self._updates = UpdateCount()
         self._teacher: Optional[Teacher] = None
 
@@ -79,6 +79,11 @@ class CRFEntityRecognizer(TrainablePipe):
     def labels(self) -> Tuple[str, ...]:
         """The entity types, in the order of the model's tags."""
         return tuple(self.cfg["labels"])
+
+    @property
+    def inactive_labels(self) -> Tuple[str, ...]:
+        """Labels that were added after training, without an entity in an update since: they are not predicted."""
+        return tuple(self.cfg["untrained"])
 
     @property
     def label_data(self) -> Tuple[str, ...]:
@@ -225,13 +230,13 @@ class CRFEntityRecognizer(TrainablePipe):
         docs = list(docs)
         return self._decode(docs, self.predict(docs)).scored_entities()
 
-    def predict_kbest(self, docs: Iterable[Doc], k: int) -> List[List[Reading]]:
+    def predict_kbest(self, docs: Iterable[Doc], k: int) -> List[List[Hypothesis]]:
         """The k most probable ways to mark each doc, without modifying it.
 
         docs (Iterable[Doc]): The docs, as the preceding components left them.
         k (int): How many, at least 1; there are fewer where fewer are possible.
-        RETURNS (List[List[Reading]]): For each doc, best first: the entities that would be set and the probability
-            of all of them together.
+        RETURNS (List[List[Hypothesis]]): For each doc, best first: the entities that would be set and the
+            probability of all of them together.
         RAISES (ValueError): `k` is below 1.
         """
         docs = list(docs)
@@ -239,11 +244,10 @@ class CRFEntityRecognizer(TrainablePipe):
 
     def _decode(self, docs: List[Doc], potentials: Potentials) -> Decoding:
         return Decoding(
-            self.model.ops,
             docs,
             potentials,
-            types=self.labels,
-            unpredicted=self.cfg["untrained"],
+            labels=self.labels,
+            inactive_labels=self.inactive_labels,
             gazetteer=self.gazetteer,
             temperature=self.temperature,
         )
@@ -263,7 +267,7 @@ class CRFEntityRecognizer(TrainablePipe):
         batches = []
         for batch in util.minibatch(examples, batch_size):
             docs = [example.predicted for example in batch]
-            allowed = [lattices.free_lattice(doc, self.labels, self.cfg["untrained"]) for doc in docs]
+            allowed = [lattices.free_lattice(doc, self.labels, self.inactive_labels) for doc in docs]
             gold = [lattices.gold_lattice(example, self.labels) for example in batch]
             for free, known in zip(allowed, gold):
                 known &= free
@@ -271,7 +275,7 @@ class CRFEntityRecognizer(TrainablePipe):
             batches.append((self.predict(docs), gold, allowed))
         if not any((known != free).any() for _, gold, allowed in batches for known, free in zip(gold, allowed)):
             raise ValueError("no token of the examples is annotated: there is nothing to fit a temperature to")
-        self.temperature = model_losses.fit_temperature(self.model.ops, batches)
+        self.temperature = fit_temperature(batches)
         return self.temperature
 
     def get_loss(self, examples: Iterable[Example], potentials: Potentials) -> Tuple[float, Potentials]:
@@ -288,8 +292,7 @@ class CRFEntityRecognizer(TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "CRFEntityRecognizer.get_loss")
         gold = [lattices.gold_lattice(example, self.labels) for example in examples]
-        loss, gradient = model_losses.negative_log_likelihood(self.model.ops, potentials, gold)
-        return model_losses.per_token(loss, gradient)
+        return negative_log_likelihood(potentials, gold)
 
     def update(
         self,
@@ -315,8 +318,8 @@ class CRFEntityRecognizer(TrainablePipe):
             examples = [example for example in examples if len(example.predicted)]
             docs = [example.predicted for example in examples]
             listeners.require_output(self.name, self.model, docs, training=True)
-        if self.cfg["untrained"]:
-            self._shown.update(ent.label_ for example in examples for ent in example.reference.ents)
+        if self.inactive_labels:
+            self._seen_labels.update(ent.label_ for example in examples for ent in example.reference.ents)
         try:
             losses = super().update(examples, drop=drop, losses=losses)
         finally:
@@ -335,8 +338,8 @@ class CRFEntityRecognizer(TrainablePipe):
         """
         self._updates.report(sgd)
         super().finish_update(sgd)
-        self.cfg["untrained"] = [label for label in self.cfg["untrained"] if label not in self._shown]
-        self._shown.clear()
+        self.cfg["untrained"] = [label for label in self.inactive_labels if label not in self._seen_labels]
+        self._seen_labels.clear()
 
     @property
     def _rehearsal_model(self) -> Optional[Model[List[Doc], Potentials]]:
@@ -345,7 +348,7 @@ class CRFEntityRecognizer(TrainablePipe):
 
     @_rehearsal_model.setter
     def _rehearsal_model(self, model: Optional[Model[List[Doc], Potentials]]) -> None:
-        self._teacher = None if model is None else Teacher(model, tuple(self.cfg["untrained"]))
+        self._teacher = None if model is None else Teacher(model, self.inactive_labels)
 
     def rehearse(
         self,
@@ -387,8 +390,7 @@ class CRFEntityRecognizer(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         potentials, backprop = self.model.begin_update(docs)
-        divergence = self._teacher.divergence(self.model.ops, docs, self.labels, potentials)
-        loss, gradient = model_losses.per_token(*divergence)
+        loss, gradient = self._teacher.divergence(docs, self.labels, potentials)
         backprop(gradient)
         if sgd is not None:
             self._updates.report(sgd)

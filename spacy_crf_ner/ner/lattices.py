@@ -5,7 +5,7 @@ begins nor ends there.
 """
 
 from math import inf
-from typing import Collection, Dict, Iterable, List, Optional, Sequence
+from typing import Collection, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import filter_spans
 
+from spacy_crf_ner.crf.chain import Lattice
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import listed, quote
-from spacy_crf_ner.ner.chain import Lattice
 from spacy_crf_ner.ner.gazetteer import Match
 from spacy_crf_ner.ner.phrase_states import Bonus
 from spacy_crf_ner.tagging import BIO, to_bio
@@ -37,35 +37,35 @@ def blocked_tokens(doc: Doc) -> List[int]:
     return numpy.flatnonzero((ent_iob == BEGIN) & (ent_type == 0)).tolist()
 
 
-def gold_lattice(example: Example, types: Sequence[str]) -> Lattice:
+def gold_lattice(example: Example, labels: Sequence[str]) -> Lattice:
     """What the gold annotation lets each token of the predicted doc be.
 
     example (Example): The example. Tokens whose annotation is missing or does not align may be anything.
-    types (Sequence[str]): The model's entity types, in order.
+    labels (Sequence[str]): The model's labels, in order.
     RETURNS (Lattice): *Shape:* (n_tokens of the predicted doc, n_tags).
-    RAISES (ValueError): A gold entity's type is not among the types.
+    RAISES (ValueError): A gold entity's label is not among the labels.
     """
     words = words_of(example.predicted)
     aligned = example.get_aligned_ner()
-    lattice: Lattice = numpy.zeros((len(words), BioTags(len(types)).size), dtype=bool)
+    lattice: Lattice = numpy.zeros((len(words), BioTags(len(labels)).size), dtype=bool)
     # Whitespace goes first: what began on it begins on the next word.
-    lattice[words] = tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], types)
+    lattice[words] = tag_lattice([aligned[i] for i in numpy.flatnonzero(words)], labels)
     return lattice
 
 
-def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> Lattice:
+def tag_lattice(tags: Sequence[Optional[str]], labels: Sequence[str]) -> Lattice:
     """Which BIO tags each token may take under partly known annotation.
 
     A known token may take only its own tag, an unknown one all; but no entity runs on into an unknown token from
     one that BILUO says ends before it.
 
     tags (Sequence[Optional[str]]): Tags as `tagging.to_bio` takes them.
-    types (Sequence[str]): The model's entity types, in order.
+    labels (Sequence[str]): The model's labels, in order.
     RETURNS (Lattice): *Shape:* (len(tags), n_tags).
-    RAISES (ValueError): A tag is of no supported scheme, or its type is not among the model's.
+    RAISES (ValueError): A tag is of no supported scheme, or its label is not among the model's.
     """
-    bio = BioTags(len(types))
-    index = {tag: i for i, tag in enumerate(bio.names(types))}
+    bio = BioTags(len(labels))
+    index = {tag: i for i, tag in enumerate(bio.names(labels))}
     lattice: Lattice = numpy.zeros((len(tags), bio.size), dtype=bool)
     closed = False
     for row, given, tag in zip(lattice, tags, to_bio(tags)):
@@ -75,32 +75,51 @@ def tag_lattice(tags: Sequence[Optional[str]], types: Sequence[str]) -> Lattice:
             row[index[tag]] = True
         else:
             raise ValueError(
-                f"entity type {quote(BIO.split(tag)[1])} is not among the labels [{listed(types)}]; "
+                f"entity type {quote(BIO.split(tag)[1])} is not among the labels [{listed(labels)}]; "
                 "add it with add_label() or initialize the pipe with all labels"
             )
         closed = tag is not None and given is not None and given[0] in "LU"
     return lattice
 
 
-def free_lattice(doc: Doc, types: Sequence[str], unpredicted: Collection[str] = ()) -> Lattice:
-    """Every word may be anything, but of some types.
+def free_lattice(doc: Doc, labels: Sequence[str], inactive_labels: Collection[str] = ()) -> Lattice:
+    """Every word may have any tag, but of some labels.
 
     doc (Doc): The doc.
-    types (Sequence[str]): The model's entity types, in order.
-    unpredicted (Collection[str]): Types that no word may have.
+    labels (Sequence[str]): The model's labels, in order.
+    inactive_labels (Collection[str]): Labels that no word may have.
     RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
     """
-    tags = BioTags(len(types))
-    allowed = numpy.ones(tags.size, dtype=bool)
-    for label in unpredicted:
-        allowed[tags.begin(types.index(label))] = allowed[tags.inside(types.index(label))] = False
-    return numpy.where(words_of(doc)[:, None], allowed, False)
+    return numpy.where(words_of(doc)[:, None], _active(labels, inactive_labels), False)
 
 
-def decoding_lattice(
-    doc: Doc, types: Sequence[str], *, unpredicted: Collection[str] = (), hard: Iterable[Match] = ()
-) -> Lattice:
-    """What each token may be, given what is set on the doc already.
+def _active(labels: Sequence[str], inactive_labels: Collection[str]) -> NDArray[numpy.bool_]:
+    """The tags of all labels but the inactive ones. *Shape:* (n_tags,)."""
+    tags = BioTags(len(labels))
+    active = numpy.ones(tags.size, dtype=bool)
+    for label in inactive_labels:
+        i = labels.index(label)
+        active[[tags.begin(i), tags.inside(i)]] = False
+    return active
+
+
+class Constraints(NamedTuple):
+    """What is known of a doc before it is decoded.
+
+    lattice (Lattice): *Shape:* (n_tokens, n_tags): which tags each token may have. That of whitespace is empty.
+    bonuses (List[Bonus]): What phrases are worth, in words of the doc.
+    is_set (ndarray): *Shape:* (n_tokens,), bool: where entities are set on the doc already, or blocked.
+    """
+
+    lattice: Lattice
+    bonuses: List[Bonus]
+    is_set: NDArray[numpy.bool_]
+
+
+def constraints(
+    doc: Doc, matches: Sequence[Match], labels: Sequence[str], inactive_labels: Collection[str] = ()
+) -> Constraints:
+    """What each token may be, given what is set on the doc already and what the gazetteer says.
 
     Entities that are set stay, blocked tokens have none, and no entity runs on from the word before into what is
     set, out of it, or over a sentence's start. Where some words' annotation is missing, the O of the others is
@@ -108,31 +127,33 @@ def decoding_lattice(
     for whatever they have not marked, and stays open.
 
     doc (Doc): The doc.
-    types (Sequence[str]): The model's entity types, in order.
-    unpredicted (Collection[str]): Types that no open token may have.
-    hard (Iterable[Match]): Phrases that must be entities, their types among `types`. Those that touch what is set,
-        or run over a sentence's start, are passed over; of the others that overlap, the longest stays, and of two
-        that are as long the earlier.
-    RETURNS (Lattice): *Shape:* (n_tokens, n_tags).
+    matches (Sequence[Match]): Phrases in it, their labels among `labels`. Hard ones that touch what is set, or run
+        over a sentence's start, are passed over; of the others that overlap, the longest stays, and of two that
+        are as long the earlier.
+    labels (Sequence[str]): The model's labels, in order.
+    inactive_labels (Collection[str]): Labels that no open token may have.
+    RETURNS (Constraints): The lattice and the bonuses.
     """
     words = words_of(doc)
     ent_iob, sent_start = doc.to_array([ENT_IOB, SENT_START]).T
-    lattice = free_lattice(doc, types, unpredicted)
+    lattice: Lattice = numpy.where(words[:, None], _active(labels, inactive_labels), False)
     is_set = numpy.isin(ent_iob, SET)
     known_outside = numpy.zeros(len(doc), dtype=bool)
     if (ent_iob[words] == MISSING).any():
         known_outside = ent_iob == OUTSIDE
         lattice[words & known_outside, 1:] = False
-    tags = BioTags(len(types))
-    index = {label: i for i, label in enumerate(types)}
     applicable = (
         Span(doc, start, end, label=label)
-        for start, end, label, *_ in hard
-        if not (is_set | known_outside)[start:end].any() and not (sent_start[start + 1 : end] == 1).any()
+        for start, end, label, rule, _ in matches
+        if rule == "hard"
+        and not (is_set | known_outside)[start:end].any()
+        and not (sent_start[start + 1 : end] == 1).any()
     )
-    spans = [*doc.ents, *filter_spans(applicable)]
-    for span in spans:
-        is_set[span.start : span.end] = True
+    fixed = is_set.copy()
+    tags = BioTags(len(labels))
+    index = {label: i for i, label in enumerate(labels)}
+    for span in [*doc.ents, *filter_spans(applicable)]:
+        fixed[span.start : span.end] = True
         inside = span.start + numpy.flatnonzero(words[span.start : span.end])
         lattice[inside] = False
         if span.label_ in index:
@@ -143,44 +164,43 @@ def decoding_lattice(
             lattice[inside, 0] = True
     for i in blocked_tokens(doc):
         lattice[i, 1:] = False
-    fresh = ~is_set & ((sent_start == 1) | numpy.roll(is_set, 1) | (known_outside & ~words))
+    fresh = ~fixed & ((sent_start == 1) | numpy.roll(fixed, 1) | (known_outside & ~words))
     for i in numpy.flatnonzero(fresh).tolist():
         following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
-        if not is_set[following]:
+        if not fixed[following]:
             lattice[following, tags.is_inside] = False
-    return lattice
+    return Constraints(lattice, _bonuses(matches, lattice[words], words, index), is_set)
 
 
-def bonuses(matches: Iterable[Match], lattice: Lattice, types: Sequence[str], origin: int) -> List[Bonus]:
-    """What phrases are worth to the chain of a batch.
+def _bonuses(
+    matches: Sequence[Match], rows: Lattice, words: NDArray[numpy.bool_], index: Mapping[str, int]
+) -> List[Bonus]:
+    """What phrases are worth.
 
-    matches (Iterable[Match]): The matches of a doc. Hard ones are in its lattice already.
-    lattice (Lattice): The doc's decoding lattice.
-    types (Sequence[str]): The model's entity types, in order.
-    origin (int): The doc's first word, counted in the batch's words.
-    RETURNS (List[Bonus]): A ban for a never match, of each type if it names none; none for spans that are entities
-        in every reading that the lattice allows.
+    matches (Sequence[Match]): The matches of a doc. Hard ones are in its lattice already.
+    rows (Lattice): *Shape:* (n_words, n_tags): the doc's lattice.
+    words (ndarray): *Shape:* (n_tokens,), bool: which tokens are words.
+    index (Mapping[str, int]): The labels' places.
+    RETURNS (List[Bonus]): A ban for a never match, of each label if it names none; none for spans that are
+        entities in every hypothesis that the lattice allows.
     """
-    tags = BioTags(len(types))
-    index: Dict[str, int] = {label: i for i, label in enumerate(types)}
-    words = lattice.any(axis=1)
+    tags = BioTags(len(index))
     before = words.cumsum() - words
-    rows = lattice[words]
     found: List[Bonus] = []
     for match in matches:
         start, end = int(before[match.start]), int(before[match.end - 1]) + 1
         if match.rule == "hard" or _is_certain(tags, rows[start:end], rows[end : end + 1]):
             continue
         weight = match.weight if match.rule == "soft" else -inf
-        for i in [index[match.label]] if match.label else range(len(types)):
-            # A type that cannot begin here needs neither.
+        for i in [index[match.label]] if match.label else range(len(index)):
+            # A label that cannot begin here needs neither.
             if rows[start, tags.begin(i)]:
-                found.append(Bonus(origin + start, origin + end, i, weight))
+                found.append(Bonus(start, end, i, weight))
     return found
 
 
 def _is_certain(tags: BioTags, rows: Lattice, after: Lattice) -> bool:
-    """Whether a span is an entity in every reading that the lattice allows: it is set, or a hard phrase.
+    """Whether a span is an entity in every hypothesis that the lattice allows: it is set, or a hard phrase.
 
     rows (Lattice): *Shape:* (n_words of the span, n_tags).
     after (Lattice): *Shape:* (1, n_tags), of the word after it; (0, n_tags) at the doc's end.

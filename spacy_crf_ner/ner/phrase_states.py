@@ -2,7 +2,7 @@
 
 That a phrase is *exactly* an entity cannot be said of tags and neighbouring tags alone: one would reward or forbid
 longer entities with it. So an entity that begins where a phrase does is followed by states of its own. For one
-entity type, over the words from where a phrase begins to where the longest phrase from there ends, they are
+label, over the words from where a phrase begins to where the longest phrase from there ends, they are
 
 - F: in an entity that began with the phrase, which may end after this word;
 - V: the same, but ending after this word is banned;
@@ -15,28 +15,29 @@ ending after a word is added to F's emission there and taken back at the next wo
 from collections import defaultdict
 from dataclasses import replace
 from math import isinf
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain
+from spacy_crf_ner.crf.layout import Ints
 from spacy_crf_ner.labels import BioTags
-from spacy_crf_ner.ner.chain import Chain
+
+Bools = NDArray[numpy.bool_]
 
 
 class Bonus(NamedTuple):
     """What an exact entity is worth.
 
-    start, end (int): Words of the chain, the end exclusive, within one doc.
-    type_index (int): The entity type, by its place among the types.
+    start, end (int): Words of a doc, the end exclusive.
+    label (int): The label, by its place among the labels.
     weight (float): In nats; minus infinity for a ban.
     """
 
     start: int
     end: int
-    type_index: int
+    label: int
     weight: float
 
 
@@ -44,45 +45,49 @@ _F_B, _F_I, _V_B, _V_I, _R = range(5)
 """The states of one slot, in order; B and I tell the first word of an entity from the others."""
 
 Track = Tuple[int, int]
-"""(entity type, first word): all phrases of a type that begin there are followed together."""
+"""(label, first word): all phrases of a label that begin there are followed together."""
 
 
-def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
+def with_bonuses(chain: Chain, bonuses: Sequence[Sequence[Bonus]]) -> Tuple[Chain, Ints]:
     """Add bonuses and bans to a chain.
 
-    The score of a tag sequence rises by the weight of each bonus whose span is exactly an entity of its type in
-    it; a banned one has no score. Weights of one span and type add up.
+    The score of a tag sequence rises by the weight of each bonus whose span is exactly an entity of its label in
+    it; a banned one has no score. Weights of one span and label add up.
 
-    chain (Chain): A chain whose states are the tags.
-    bonuses (Iterable[Bonus]): What to add.
-    RETURNS (Chain): A chain of more states; the same chain where there is nothing to add.
+    chain (Chain): A chain under a lattice, over the BIO tags.
+    bonuses (Sequence[Sequence[Bonus]]): What to add to each row.
+    RETURNS (Tuple[Chain, ndarray]): A chain of more states, which begin with the tags, and the tag that each state
+        is for, *shape:* (n_states,), int64. The same chain where there is nothing to add.
     """
-    # The weight of ending after each word of a track.
+    assert chain.lattice is not None
+    # The weight of ending after each word of a track, counted in the words of the batch.
     tracks: Dict[Track, Dict[int, float]] = defaultdict(lambda: defaultdict(float))
-    for bonus in bonuses:
-        tracks[bonus.type_index, bonus.start][bonus.end - 1] += bonus.weight
+    for origin, of_row in zip(chain.sequences.origin.tolist(), bonuses):
+        for start, end, label, weight in of_row:
+            tracks[label, origin + start][origin + end - 1] += weight
+    n_tags = chain.n_tags
     if not tracks:
-        return chain
+        return chain, numpy.arange(n_tags)
     slots = _slots(tracks)
-    n_tags = len(chain.start)
     bio = BioTags.from_size(n_tags)
-    type_of_slot = numpy.array([i for _, i in sorted({(slot, i) for (i, _), slot in slots.items()})])
-    begin, inside = bio.begin(type_of_slot), bio.inside(type_of_slot)
-    of_slots = numpy.stack((begin, inside, begin, inside, inside), axis=1).flatten()
-    tags = torch.cat((chain.tags, torch.from_numpy(of_slots)))
-    # Only where a track says so, a word may take a state of a slot.
-    plain = chain.lattice.numpy()
-    lattice = plain[:, tags.numpy()]
+    label_of_slot = numpy.array([i for _, i in sorted({(slot, i) for (i, _), slot in slots.items()})])
+    begin, inside = bio.begin(label_of_slot), bio.inside(label_of_slot)
+    # shape: (n_states,)
+    of_slots = numpy.stack((begin, inside, begin, inside, inside), axis=1).reshape(-1)
+    tags = numpy.concatenate((numpy.arange(n_tags), of_slots))
+    # Only where a track says so, a word may take a state of a slot. shape: (n_words, n_states)
+    plain = chain.lattice
+    lattice = plain[:, tags]
     lattice[:, n_tags:] = False
-    gains = numpy.zeros(lattice.shape)
-    doc_ends = (chain.sequences.origin + chain.sequences.lengths).numpy()
+    emissions = chain.emissions[:, tags]
+    row_ends = chain.sequences.origin + chain.sequences.lengths
     for (i, first), weights in tracks.items():
         longest = max(weights)
-        doc_end = int(doc_ends[numpy.searchsorted(doc_ends, first, side="right")])
+        row_end = int(row_ends[numpy.searchsorted(row_ends, first, side="right")])
         state = n_tags + 5 * slots[i, first]
         lattice[first, bio.begin(i)] = False
         taken_back = 0.0
-        for word in range(first, min(longest + 2, doc_end)):
+        for word in range(first, min(longest + 2, row_end)):
             weight = weights.get(word, 0.0)
             if word > longest:
                 role, tag = _R, bio.inside(i)
@@ -92,53 +97,51 @@ def with_bonuses(chain: Chain, bonuses: Iterable[Bonus]) -> Chain:
                 role, tag = (_V_I if isinf(weight) else _F_I), bio.inside(i)
             lattice[word, state + role] = plain[word, tag]
             gain = 0.0 if isinf(weight) else weight
-            gains[word, state + role] = gain - taken_back
+            emissions[word, state + role] += gain - taken_back
             taken_back = gain
-    legal, may_end = _legal(tags, n_tags)
-    device = chain.emissions.device
-    of_state = tags.to(device)
-    return replace(
+    legal, may_end = _legal(tags, bio)
+    widened = replace(
         chain,
-        emissions=chain.emissions[:, of_state] + torch.from_numpy(gains).to(device),
-        start=chain.start[of_state],
-        transitions=chain.transitions[of_state][:, of_state].masked_fill(~legal.to(device), FORBIDDEN),
-        end=chain.end[of_state].masked_fill(~may_end.to(device), FORBIDDEN),
-        lattice=torch.from_numpy(lattice),
-        tags=tags,
+        emissions=emissions,
+        start=chain.start[tags],
+        transitions=numpy.where(legal, chain.transitions[tags][:, tags], FORBIDDEN),
+        end=numpy.where(may_end, chain.end[tags], FORBIDDEN),
+        lattice=lattice,
     )
+    return widened, tags
 
 
 def _slots(tracks: Mapping[Track, Mapping[int, float]]) -> Dict[Track, int]:
-    """Give each track a set of states that no other track of its type needs on the same words.
+    """Give each track a set of states that no other track of its label needs on the same words.
 
     tracks (Mapping[Track, Mapping[int, float]]): The tracks, with the words that their phrases end after.
-    RETURNS (Dict[Track, int]): Slots, numbered from 0; one slot has one type.
+    RETURNS (Dict[Track, int]): Slots, numbered from 0; one slot has one label.
     """
     slots: Dict[Track, int] = {}
-    busy: List[Tuple[int, int]] = []  # of each slot: its type, and the last word of its latest track
+    busy: List[Tuple[int, int]] = []  # of each slot: its label, and the last word of its latest track
     for (i, first), weights in sorted(tracks.items()):
-        free = (slot for slot, (type_index, last) in enumerate(busy) if type_index == i and last < first)
+        free = (slot for slot, (label, last) in enumerate(busy) if label == i and last < first)
         slot = next(free, len(busy))
         busy[slot : slot + 1] = [(i, max(weights))]
         slots[i, first] = slot
     return slots
 
 
-def _legal(tags: Tensor, n_tags: int) -> Tuple[Tensor, Tensor]:
+def _legal(tags: Ints, bio: BioTags) -> Tuple[Bools, Bools]:
     """Which state may follow which, and which may be the last, beyond what their tags say.
 
-    tags (Tensor): *Shape:* (n_states,), int64: plain tags, then slots of five states.
-    n_tags (int): Number of plain tags.
-    RETURNS (Tuple[Tensor, Tensor]): *Shapes:* (n_states, n_states), (n_states,), bool.
+    tags (ndarray): *Shape:* (n_states,), int64: plain tags, then slots of five states.
+    bio (BioTags): The plain tags.
+    RETURNS (Tuple[ndarray, ndarray]): *Shapes:* (n_states, n_states), (n_states,), bool.
     """
-    goes_on = torch.from_numpy(BioTags.from_size(n_tags).continues)[tags][:, tags]
-    states = torch.arange(len(tags))
-    plain = states < n_tags
-    slot, role = (states - n_tags) // 5, (states - n_tags) % 5
+    goes_on = bio.continues[tags][:, tags]
+    states = numpy.arange(len(tags))
+    plain = states < bio.size
+    slot, role = (states - bio.size) // 5, (states - bio.size) % 5
     tracked = ~plain & (role != _R)
     follows = ~plain & ((role == _F_I) | (role == _V_I) | (role == _R))
     banned = ~plain & ((role == _V_B) | (role == _V_I))
     # Within an entity, a slot is left through R alone.
-    same_slot = slot.unsqueeze(1) == slot
-    within = torch.where(tracked.unsqueeze(1), follows & same_slot, plain)
-    return torch.where(goes_on, within, ~banned.unsqueeze(1)), ~banned
+    same_slot = slot[:, None] == slot
+    within = numpy.where(tracked[:, None], follows & same_slot, plain)
+    return numpy.where(goes_on, within, ~banned[:, None]), ~banned

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, List, Sequence, Tuple
 
 from spacy.tokens import Doc
-from thinc.api import Model, Ops
+from thinc.api import Model
 
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.ner import lattices, losses
@@ -16,27 +16,26 @@ class Teacher:
     """The model as it was when `nlp.resume_training` was called.
 
     model (Model[List[Doc], Potentials]): The copy.
-    untrained (Tuple[str, ...]): The labels that it did not predict.
+    inactive_labels (Tuple[str, ...]): The labels that it did not predict.
     """
 
     model: Model[List[Doc], Potentials]
-    untrained: Tuple[str, ...]
+    inactive_labels: Tuple[str, ...]
 
     def divergence(
-        self, ops: Ops, docs: List[Doc], labels: Sequence[str], potentials: Potentials
+        self, docs: List[Doc], labels: Sequence[str], potentials: Potentials
     ) -> Tuple[float, Potentials]:
         """How far a model's distribution of tag sequences is from the teacher's, over the teacher's labels.
 
-        ops (Ops): The model's backend.
         docs (List[Doc]): The docs.
         labels (Sequence[str]): The model's labels, the teacher's first.
         potentials (Potentials): What the model says of the docs.
         RETURNS (Tuple[float, Potentials]): See `losses.divergence_from`.
         """
         old = self.model.predict(docs)
-        known = labels[: BioTags.from_size(len(old.start)).n_labels]
-        allowed = [lattices.free_lattice(doc, known, self.untrained) for doc in docs]
-        return losses.divergence_from(ops, old, potentials, allowed)
+        known = labels[: BioTags.from_size(old.n_tags).n_labels]
+        allowed = [lattices.free_lattice(doc, known, self.inactive_labels) for doc in docs]
+        return losses.divergence_from(old, potentials, allowed)
 
 
 def keeping_gradients(sgd: Callable) -> Any:

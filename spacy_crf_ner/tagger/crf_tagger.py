@@ -4,12 +4,13 @@ from dataclasses import asdict, fields
 from io import BytesIO
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, cast
 
+import numpy
 import srsly
 import torch
 from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, PyTorchGradScaler, PyTorchShim, chain, torch2xp, xp2torch
 from thinc.layers.pytorchwrapper import forward
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Ragged
 from thinc.util import get_torch_default_device, partial
 
 from spacy_crf_ner.labels import BioTags
@@ -132,9 +133,11 @@ def _convert_inputs(
     lengths = [len(x) for x in X]
     if is_train:
         shim._model.set_dropout(model.attrs["dropout_rate"])
+    # shape: (n_tokens, width): all docs, one after the other
     vectors = xp2torch(model.ops.flatten(X), requires_grad=is_train, device=shim.device)
 
     def backprop(d_inputs: ArgsKwargs) -> List[Floats2d]:
+        # shape: (n_tokens, width) -> (n_tokens of the doc, width) each
         return model.ops.unflatten(torch2xp(d_inputs.args[0]), lengths)  # type: ignore
 
     return ArgsKwargs(args=(vectors, lengths), kwargs={}), backprop
@@ -145,16 +148,15 @@ def _convert_outputs(
 ) -> Tuple[Potentials, Callable[[Potentials], ArgsKwargs]]:
     X, outputs = X_outputs
     device = cast(PyTorchShim, model.shims[0]).device
+    # shape: (n_tokens, n_tags), (n_tags,), (n_tags, n_tags), (n_tags,)
     emissions, start, transitions, end = (torch2xp(output.detach()) for output in outputs)
-    lengths = [len(x) for x in X]
+    lengths = numpy.array([len(x) for x in X], dtype="int32")
 
     def backprop(d: Potentials) -> ArgsKwargs:
-        gradients = (model.ops.flatten(d.emissions), d.start, d.transitions, d.end)
-        return ArgsKwargs(
-            args=(outputs,), kwargs={"grad_tensors": tuple(xp2torch(g, device=device) for g in gradients)}
-        )
+        gradients = tuple(xp2torch(x, device=device) for x in d.arrays)
+        return ArgsKwargs(args=(outputs,), kwargs={"grad_tensors": gradients})
 
-    return Potentials(model.ops.unflatten(emissions, lengths), start, transitions, end), backprop  # type: ignore
+    return Potentials(Ragged(emissions, lengths), start, transitions, end), backprop  # type: ignore
 
 
 def _serialize(head: Optional[TaggerHead]) -> bytes:

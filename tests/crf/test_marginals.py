@@ -8,12 +8,10 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from spacy_crf_ner.crf.forward_backward import LogPosterior, Posterior, ScaledPosterior
+from spacy_crf_ner.crf.forward_backward import LogPosterior, Posterior, ScaledPosterior, posterior
 from spacy_crf_ner.crf.marginals import (
     path_probabilities,
-    posterior_of,
     segment_probabilities,
-    span_probabilities,
     token_marginals,
 )
 from tests.crf.util import (
@@ -24,6 +22,7 @@ from tests.crf.util import (
     arranged,
     bio,
     cases,
+    chain_of,
     free,
     legal_paths,
     scores_of,
@@ -40,7 +39,7 @@ def run(case: Case, how: str) -> Tuple[Posterior, Arrangement]:
     arrangement = arranged(case.lengths, how)
     filled = case.scheme.on(case.potentials)
     flat = filled._replace(emissions=arrangement.spread(filled.emissions, torch.nan))
-    return posterior_of(*flat, arrangement.sequences, arrangement.spread(case.allowed)), arrangement
+    return posterior(chain_of(flat, arrangement.sequences, arrangement.spread(case.allowed))), arrangement
 
 
 def enumerated(case: Case) -> List[Tuple[Tensor, Tensor]]:
@@ -52,38 +51,26 @@ def enumerated(case: Case) -> List[Tuple[Tensor, Tensor]]:
     return rows
 
 
-def in_bio(scheme: Scheme) -> Tuple[Tensor, Tensor, Tensor]:
-    """B and I tags, and which tag goes on with an entity, as if tags were O, B, I, ..., whatever is legal."""
+def going_on(scheme: Scheme) -> Tensor:
+    """Which tag goes on with an entity, as if tags were O, B, I, ..., whatever is legal."""
     begin = torch.arange(1, scheme.num_tags - 1, 2)
     continues = torch.zeros_like(scheme.transitions)
     continues[begin, begin + 1] = continues[begin + 1, begin + 1] = True
-    return begin, begin + 1, continues
+    return continues
 
 
-def is_right_about_spans(case: Case) -> None:
-    posterior, arrangement = run(case, "consecutive")
-    begin, inside, _ = in_bio(case.scheme)
-    max_length = 3
-    spans = span_probabilities(posterior, arrangement.n_tokens, begin, inside, max_length)
-    assert spans.shape == (sum(case.lengths), max_length, len(begin))
-    for (paths, share), row in zip(enumerated(case), spans.split(case.lengths)):
-        length = paths.shape[1]
-        for s in range(length):
-            for n in range(max_length):
-                for x in range(len(begin)):
-                    if s + n >= length:
-                        assert row[s, n, x] == 0
-                        continue
-                    hit = (paths[:, s] == begin[x]) & (paths[:, s + 1 : s + n + 1] == inside[x]).all(dim=1)
-                    if s + n + 1 < length:
-                        hit &= paths[:, s + n + 1] != inside[x]
-                    close(row[s, n, x], share[hit].sum(), rtol=0, atol=1e-12)
+def marginals(found: Posterior, arrangement: Arrangement) -> Tensor:
+    return torch.from_numpy(token_marginals(found, arrangement.n_tokens))
+
+
+def segments_of(found: Posterior, *arguments: Tensor) -> Tensor:
+    return torch.from_numpy(segment_probabilities(found, *(x.numpy() for x in arguments)))
 
 
 def is_right_about_segments(case: Case) -> None:
     """All segments of every row, with the gold tags."""
-    posterior, arrangement = run(case, "consecutive")
-    _, _, continues = in_bio(case.scheme)
+    found, arrangement = run(case, "consecutive")
+    continues = going_on(case.scheme)
     segments: List[Tuple[int, int]] = []
     expected = [torch.zeros(0, dtype=torch.float64)]
     for place, (paths, share), gold in zip(
@@ -96,7 +83,7 @@ def is_right_about_segments(case: Case) -> None:
             segments.append((place + s, place + e))
             expected.append(share[hit].sum()[None])
     starts, ends = torch.tensor(segments, dtype=torch.int64).view(-1, 2).t()
-    actual = segment_probabilities(posterior, case.gold, starts, ends, continues)
+    actual = segments_of(found, case.gold, starts, ends, continues)
     close(actual, torch.cat(expected), rtol=0, atol=1e-12)
 
 
@@ -104,16 +91,10 @@ def is_right_about_segments(case: Case) -> None:
 @given(case=cases)
 @settings(deadline=None, max_examples=40)
 def test_the_probability_of_a_tag_at_a_token_is_that_of_enumeration(how: str, case: Case) -> None:
-    posterior, arrangement = run(case, how)
-    gamma = token_marginals(posterior, arrangement.n_tokens)
+    found, arrangement = run(case, how)
+    gamma = marginals(found, arrangement)
     shares = [tag_shares(share, paths, case.scheme.num_tags)[0] for paths, share in enumerated(case)]
     close(gamma, arrangement.spread(torch.cat(shares)), rtol=0, atol=1e-12)
-
-
-@given(case=cases)
-@settings(deadline=None, max_examples=60)
-def test_the_probability_of_every_span_is_that_of_enumeration(case: Case) -> None:
-    is_right_about_spans(case)
 
 
 @given(case=cases)
@@ -127,34 +108,16 @@ def test_so_are_all_in_both_forms(form: type, scale: float) -> None:
     for seed in range(5):
         case = Case.random(seed, [5, 0, 3, 1], bio(2), scale, density=0.8)
         assert isinstance(run(case, "consecutive")[0], form)
-        is_right_about_spans(case)
         is_right_about_segments(case)
-
-
-@scales
-def test_what_covers_a_token_is_a_span_or_outside(form: type, scale: float) -> None:
-    """Under BIO; where no span is too long."""
-    case = Case.random(0, [40, 0, 7, 1, 16], bio(2), scale)
-    case = case._replace(allowed=torch.ones_like(case.allowed))
-    posterior, arrangement = run(case, "consecutive")
-    assert isinstance(posterior, form)
-    begin, inside, _ = in_bio(case.scheme)
-    longer_than_all = arrangement.n_tokens + 5
-    spans = span_probabilities(posterior, arrangement.n_tokens, begin, inside, longer_than_all)
-    covered = token_marginals(posterior, arrangement.n_tokens)[:, 0].clone()
-    for s, of_start in enumerate(spans.sum(dim=2)):
-        for n, probability in enumerate(of_start[: arrangement.n_tokens - s]):
-            covered[s : s + n + 1] += probability
-    close(covered, torch.ones_like(covered), rtol=0, atol=1e-11)
 
 
 def test_a_segment_as_long_as_its_row_is_the_row_s_path() -> None:
     case = Case.random(1, [300, 2], bio(2), 1.0, density=1.0)
-    posterior, _ = run(case, "consecutive")
+    found, _ = run(case, "consecutive")
     starts, ends = torch.tensor([[0, 300], [300, 302]])
-    actual = segment_probabilities(posterior, case.gold, starts, ends, in_bio(case.scheme)[2])
+    actual = segments_of(found, case.gold, starts, ends, going_on(case.scheme))
     for row, (potentials, gold, _) in enumerate(case.rows()):
-        expected = (scores_of(potentials, gold[None])[0] - posterior.log_z[row]).exp()
+        expected = (scores_of(potentials, gold[None])[0] - found.log_z[row]).exp()
         assert 0 < expected < 1
         close(actual[row], expected, rtol=1e-9, atol=0)
 
@@ -163,8 +126,8 @@ def test_a_segment_as_long_as_its_row_is_the_row_s_path() -> None:
 def test_all_is_finite_where_a_lattice_leaves_no_path(how: str) -> None:
     case = Case.random(0, [3, 2], bio(1), 1.0)
     case.allowed[0] = torch.tensor([False, False, True])
-    posterior, arrangement = run(case, how)
-    gamma = token_marginals(posterior, arrangement.n_tokens)
+    found, arrangement = run(case, how)
+    gamma = marginals(found, arrangement)
     assert gamma.isfinite().all()
     close(gamma[arrangement.place].sum(dim=1), torch.ones(5, dtype=torch.float64), rtol=0, atol=1e-9)
 
@@ -172,27 +135,20 @@ def test_all_is_finite_where_a_lattice_leaves_no_path(how: str) -> None:
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0]])
 @layouts
 def test_a_batch_without_tokens_has_no_probabilities(lengths: List[int], how: str) -> None:
-    posterior, arrangement = run(Case.random(0, lengths, free(3), 1.0), how)
+    found, arrangement = run(Case.random(0, lengths, free(3), 1.0), how)
     none = torch.zeros(0, dtype=torch.int64)
-    assert not token_marginals(posterior, arrangement.n_tokens).any()
-    begin, inside, continues = in_bio(free(3))
+    assert not marginals(found, arrangement).any()
+    continues = going_on(free(3))
     if how == "consecutive":
-        assert span_probabilities(posterior, 0, begin, inside, 4).shape == (0, 4, 1)
-        assert segment_probabilities(posterior, none, none, none, continues).shape == (0,)
+        assert segments_of(found, none, none, none, continues).shape == (0,)
 
 
 def test_the_probability_of_a_sequence_is_that_of_enumeration_and_never_above_1() -> None:
     case = Case.random(0, [3, 0, 2, 1], bio(1), 5.0)
-    posterior, _ = run(case, "consecutive")
+    found, _ = run(case, "consecutive")
     paths = [legal_paths(len(allowed), case.scheme, allowed) for _, _, allowed in case.rows()]
     scores = [scores_of(row, every) for (row, _, _), every in zip(case.rows(), paths)]
-    actual = path_probabilities(posterior, scores)
+    actual = path_probabilities(found, [x.numpy() for x in scores])
     for row, expected in zip(actual, scores):
         assert row == pytest.approx(expected.softmax(0).tolist(), abs=1e-12)
-    assert path_probabilities(posterior, [x.logsumexp(0)[None] + 1e-9 for x in scores]) == [[1.0]] * 4
-
-
-def test_no_entity_type_has_no_spans() -> None:
-    posterior, arrangement = run(Case.random(0, [3, 2], free(3), 1.0), "consecutive")
-    none = torch.zeros(0, dtype=torch.int64)
-    assert span_probabilities(posterior, arrangement.n_tokens, none, none, 4).shape == (5, 4, 0)
+    assert path_probabilities(found, [x.logsumexp(0)[None].numpy() + 1e-9 for x in scores]) == [[1.0]] * 4

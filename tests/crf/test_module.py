@@ -126,11 +126,9 @@ def test_all_that_a_row_gives_is_that_of_enumeration(scheme: Scheme, batch_first
     paths_of = module.decode(x["emissions"], x["mask"])
     k_best_of = module.decode_k_best(x["emissions"], 5, x["mask"])
     gamma = module.marginals(x["emissions"], x["mask"])
-    begin = torch.arange(1, scheme.num_tags - 1, 2)
-    spans = module.span_probabilities(x["emissions"], begin, begin + 1, 2, x["mask"])
     if not batch_first:
-        gamma, spans = gamma.transpose(0, 1), spans.transpose(0, 1)
-    assert gamma.shape == (4, 4, scheme.num_tags) and spans.shape == (4, 4, 2, len(begin))
+        gamma = gamma.transpose(0, 1)
+    assert gamma.shape == (4, 4, scheme.num_tags)
     for b, (row, gold, allowed) in enumerate(case.rows()):
         n = len(gold)
         paths = legal_paths(n, case.scheme)
@@ -144,11 +142,7 @@ def test_all_that_a_row_gives_is_that_of_enumeration(scheme: Scheme, batch_first
         assert [path for path, _ in k_best_of[b]] == paths[best].tolist()
         assert [p for _, p in k_best_of[b]] == pytest.approx(share[best].tolist(), abs=1e-12)
         close(gamma[b, :n], tag_shares(share, paths, scheme.num_tags)[0], rtol=0, atol=1e-12)
-        assert not gamma[b, n:].any() and not spans[b, n:].any()
-        for t in range(n):
-            one = paths[:, t] == begin[:, None]
-            goes_on = (paths[:, t + 1] == begin[:, None] + 1) if t + 1 < n else torch.zeros_like(one)
-            close(spans[b, t, 0], (one & ~goes_on).double() @ share, rtol=0, atol=1e-12)
+        assert not gamma[b, n:].any()
 
 
 @given(case=cases)
@@ -239,14 +233,12 @@ def test_an_emission_of_minus_infinity_forbids_a_tag(scale: float) -> None:
 
 GOOD = padded(random_case(bio(1), [4, 2, 3]))
 WHOLE = padded(random_case(bio(1), [4, 4, 4]))
-TAGS = (torch.tensor([1]), torch.tensor([2]))  # B, I
 READERS: Dict[str, Callable[..., Any]] = {
     "forward": lambda module, emissions, mask: module(emissions, WHOLE["tags"], mask),
     "forward on a lattice": lambda module, emissions, mask: module(emissions, WHOLE["lattice"], mask),
     "decode": lambda module, emissions, mask: module.decode(emissions, mask),
     "decode_k_best": lambda module, emissions, mask: module.decode_k_best(emissions, 2, mask),
     "marginals": lambda module, emissions, mask: module.marginals(emissions, mask),
-    "span_probabilities": lambda module, emissions, mask: module.span_probabilities(emissions, *TAGS, 2, mask),
 }
 readers = pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
 
@@ -348,7 +340,6 @@ def test_a_batch_without_tokens_is_no_error(shape: Tuple[int, int]) -> None:
     assert module.decode(emissions, mask) == [[]] * shape[1]
     assert module.decode_k_best(emissions, 2, mask) == [[([], 1.0)]] * shape[1]
     assert not module.marginals(emissions, mask).any()
-    assert not module.span_probabilities(emissions, *TAGS, 2, mask).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])

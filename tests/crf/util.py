@@ -8,12 +8,14 @@ from functools import cache
 from itertools import product
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+import numpy
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.crf.autograd import chain_from_tensors
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain
 from spacy_crf_ner.crf.layout import Sequences
 from spacy_crf_ner.crf.module import LinearChainCRF
 from spacy_crf_ner.labels import BioTags
@@ -205,24 +207,26 @@ class Arrangement(NamedTuple):
         return values.new_full((self.n_tokens, *values.shape[1:]), gap).index_copy(0, self.place, values)
 
 
-ARRANGEMENTS = ("consecutive", "time-major", "padded", "padded rows")
+ARRANGEMENTS = ("consecutive", "time-major", "with gaps")
 
 
 def arranged(lengths: List[int], how: str) -> Arrangement:
-    """how: "padded" as a mask on a device is, without the host knowing the lengths; "padded rows" stand one after
-    the other, each in a place of two more tokens than the longest needs."""
-    sizes, longest = torch.tensor(lengths, dtype=torch.int64), max(lengths, default=0)
+    """how: "with gaps": each row is in a place of two more tokens than the longest needs."""
+    sizes, longest = numpy.array(lengths, dtype="int64"), max(lengths, default=0)
     batch_size, width = len(lengths), longest + 2
     origin, stride, n_tokens = {
-        "consecutive": (sizes.cumsum(0) - sizes, 1, sum(lengths)),
-        "time-major": (torch.arange(batch_size), batch_size, batch_size * longest),
-        "padded": (torch.arange(batch_size), batch_size, batch_size * longest),
-        "padded rows": (torch.arange(batch_size) * width, 1, batch_size * width),
+        "consecutive": (sizes.cumsum() - sizes, 1, sum(lengths)),
+        "time-major": (numpy.arange(batch_size), batch_size, batch_size * longest),
+        "with gaps": (numpy.arange(batch_size) * width, 1, batch_size * width),
     }[how]
-    bound = {"padded": longest, "padded rows": width}.get(how)
     place = [first + torch.arange(n) * stride for first, n in zip(origin.tolist(), lengths)]
     empty = torch.zeros(0, dtype=torch.int64)
-    return Arrangement(Sequences(sizes, origin, stride, bound), torch.cat([empty, *place]), n_tokens)
+    return Arrangement(Sequences(sizes, origin, stride), torch.cat([empty, *place]), n_tokens)
+
+
+def chain_of(potentials: Potentials, sequences: Sequences, lattice: Optional[Tensor] = None) -> Chain:
+    """What the engine takes. In NumPy; it shares memory with the tensors."""
+    return chain_from_tensors(*potentials, sequences, lattice)
 
 
 def padded(case: Case, batch_first: bool = False, gap: float = torch.nan) -> Dict[str, Tensor]:

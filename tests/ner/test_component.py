@@ -340,6 +340,6 @@ def test_multiprocessing() -> None:
         "    assert [ents(doc) for doc in docs] == [ents(nlp(text)) for text in texts]\n"
         "    print('same')\n"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     run = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=300)
     assert run.stdout.strip() == "same", run.stderr

@@ -1,6 +1,6 @@
 """How annotation is read and written: missing and preset entities, blocked tokens, whitespace, sentences."""
 
-from typing import Any, Dict
+from typing import Any, Dict, cast
 
 import numpy
 import pytest
@@ -8,8 +8,9 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from thinc.types import Ints1d, Ragged
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.crf.chain import FORBIDDEN
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.ner import lattices
 from spacy_crf_ner.tagger.potentials import Potentials
@@ -22,6 +23,11 @@ from tests.util import (
     get_pipe,
     overfitted,
 )
+
+
+def ragged(emissions: Any) -> Ragged:
+    """The emissions of one doc."""
+    return Ragged(emissions, cast(Ints1d, numpy.array([len(emissions)])))
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +44,9 @@ def test_missing_annotation_gets_no_gradient(trained: Language) -> None:
     loss, d = pipe.get_loss([example], pipe.predict([example.predicted]))
     untouched = Example(trained.make_doc(text), trained.make_doc(text))
     no_loss, d_none = pipe.get_loss([untouched], pipe.predict([untouched.predicted]))
-    assert loss > 0 and numpy.abs(d.emissions[0][:2]).sum() > 0
+    assert loss > 0 and numpy.abs(d.by_doc()[0][:2]).sum() > 0
     assert no_loss == 0
-    assert numpy.abs(d_none.emissions[0]).max() < 1e-9
+    assert numpy.abs(d_none.by_doc()[0]).max() < 1e-9
 
 
 @pytest.mark.parametrize("text", ["京", "　", " \n\t　", "\u200b", "\ufeff北京"])
@@ -59,9 +65,9 @@ def test_whitespace_is_no_part_of_the_sequence(trained: Language) -> None:
     assert len(plain.ents) == 2
     potentials = pipe.predict([plain])
     emissions = numpy.zeros((len(doc), 7), dtype="f")
-    emissions[[0, 2, 3, 5, 6, 7, 8]] = potentials.emissions[0]
+    emissions[[0, 2, 3, 5, 6, 7, 8]] = potentials.by_doc()[0]
     emissions[[1, 4], 1] = 100.0  # whatever the model thinks of the whitespace
-    potentials.emissions = [emissions]
+    potentials.emissions = ragged(emissions)
     pipe.set_annotations([doc], potentials)
     assert [ent.text.replace("　", "") for ent in doc.ents] == [ent.text for ent in plain.ents]
     assert doc.ents[0].text == "王　小明"
@@ -168,12 +174,12 @@ def decode(nlp: Language, doc: Doc, rows: Dict[int, Dict[str, float]]) -> Doc:
     pipe = get_pipe(nlp, "crf_ner")
     tags = BioTags(len(pipe.labels)).names(pipe.labels)
     potentials: Any = Potentials.empty(pipe.model.ops, 1, len(tags))
-    potentials.emissions = [numpy.zeros((len(doc), len(tags)), dtype="f")]
-    potentials.emissions[0][:, 0] = 1.0
+    potentials.emissions = ragged(numpy.zeros((len(doc), len(tags)), dtype="f"))
+    potentials.by_doc()[0][:, 0] = 1.0
     potentials.transitions[~BioTags(len(pipe.labels)).legal_transitions] = FORBIDDEN
     for i, scores in rows.items():
         for tag, value in scores.items():
-            potentials.emissions[0][i, tags.index(tag)] = value
+            potentials.by_doc()[0][i, tags.index(tag)] = value
     pipe.set_annotations([doc], potentials)
     return doc
 

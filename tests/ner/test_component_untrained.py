@@ -4,6 +4,7 @@ from functools import cache
 from itertools import product
 from typing import Any, Dict, List
 
+import numpy
 import pytest
 import spacy
 import torch
@@ -13,6 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Span
 from thinc.api import fix_random_seed
 
+from spacy_crf_ner.crf.autograd import chain_from_tensors
 from spacy_crf_ner.crf.layout import Sequences
 from spacy_crf_ner.crf.viterbi import k_best, viterbi
 from spacy_crf_ner.tagger.head import HeadSpec, TaggerHead
@@ -74,9 +76,10 @@ def test_outside_wins_in_every_head_whatever_its_seed_its_labels_and_the_vectors
     head = TaggerHead(spec)
     head.favour_outside()
     emissions, start, transitions, end = head(scale * torch.randn(sum(lengths), spec.width), lengths)
-    rows = Sequences.consecutive(torch.tensor(lengths))
-    assert not viterbi(emissions, start, transitions, end, rows).any()
-    for length, (paths, scores) in zip(lengths, k_best(emissions, start, transitions, end, rows, 2)):
+    rows = Sequences.consecutive(numpy.array(lengths))
+    chain = chain_from_tensors(emissions, start, transitions, end, rows)
+    assert not viterbi(chain).any()
+    for length, (paths, scores) in zip(lengths, k_best(chain, 2)):
         assert length == 0 or (paths[1].any() and scores[0] > scores[1] + 2.0)
 
 

@@ -1,19 +1,17 @@
 """Potentials of a batch at random, and what enumeration makes of them."""
 
 from itertools import pairwise, product
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, cast
 
 import numpy
-from thinc.api import NumpyOps
+from thinc.types import Ints1d, Ragged
 
-from spacy_crf_ner.crf.forward_backward import FORBIDDEN
+from spacy_crf_ner.crf.chain import FORBIDDEN, Lattice
 from spacy_crf_ner.labels import BioTags, LabeledSpan
-from spacy_crf_ner.ner.chain import Lattice
 from spacy_crf_ner.tagger.potentials import Potentials
 from spacy_crf_ner.tagging import BIO, to_bio
 from tests.util import refuse
 
-OPS = NumpyOps()
 TYPES = ("A", "B")
 
 
@@ -30,10 +28,10 @@ def random_potentials(seed: int, lengths: Sequence[int], n_types: int = 2) -> Po
     n_tags = tags.size
     start = numpy.where(tags.legal_starts, rng.normal(size=n_tags), FORBIDDEN)
     transitions = numpy.where(tags.legal_transitions, rng.normal(size=(n_tags, n_tags)), FORBIDDEN)
-    emissions = [2 * rng.normal(size=(length, n_tags)) for length in lengths]
+    emissions = 2 * rng.normal(size=(sum(lengths), n_tags))
     end = rng.normal(size=n_tags)
-    shared: List[Any] = [x.astype("float32") for x in (start, transitions, end)]
-    return Potentials([OPS.asarray2f(x, dtype="float32") for x in emissions], *shared)
+    flat: List[Any] = [x.astype("float32") for x in (emissions, start, transitions, end)]
+    return Potentials(Ragged(flat[0], cast(Ints1d, numpy.array(lengths, dtype="int32"))), *flat[1:])
 
 
 def random_lattices(seed: int, lengths: Sequence[int], n_types: int = 2, share: float = 0.6) -> List[Lattice]:
@@ -49,7 +47,7 @@ def readings(
     potentials: Potentials, doc: int, lattice: Lattice, bonuses: Dict[LabeledSpan, float]
 ) -> List[Reading]:
     """All that a doc's lattice allows, best first, written down from the definition."""
-    emission = numpy.asarray(potentials.emissions[doc], dtype="float64")[lattice.any(axis=1)]
+    emission = numpy.asarray(potentials.by_doc()[doc], dtype="float64")[lattice.any(axis=1)]
     allowed = lattice[lattice.any(axis=1)]
     bio = BioTags.from_size(len(potentials.start))
     names = bio.names(TYPES[: bio.n_labels])

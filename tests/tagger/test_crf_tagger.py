@@ -137,8 +137,8 @@ def test_strided_windows_lose_no_entity(encoder: Path) -> None:
     lengths = docs[0]._.trf_data.align.lengths
     assert len(lengths) == 20 * len(text) and (lengths > 0).all()
     potentials = get_pipe(nlp, "crf_ner").predict(docs)
-    assert numpy.isfinite(potentials.emissions[0]).all()
-    assert (numpy.abs(potentials.emissions[0]).sum(axis=1) > 0).all()
+    assert numpy.isfinite(potentials.by_doc()[0]).all()
+    assert (numpy.abs(potentials.by_doc()[0]).sum(axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("copies", [15, 90])
@@ -227,9 +227,9 @@ def test_output_is_one_emission_array_a_doc(docs: List[Doc]) -> None:
     model = small_tagger()
     model.initialize(X=docs)
     potentials = model.predict(docs)
-    assert [x.shape for x in potentials.emissions] == [(len(doc), 7) for doc in docs]
+    assert [x.shape for x in potentials.by_doc()] == [(len(doc), 7) for doc in docs]
     assert (potentials.start.shape, potentials.transitions.shape, potentials.end.shape) == ((7,), (7, 7), (7,))
-    assert {x.dtype for x in potentials.emissions} == {numpy.dtype("float32")}
+    assert {x.dtype for x in potentials.by_doc()} == {numpy.dtype("float32")}
 
 
 def test_training_dropout_reaches_the_torch_head(docs: List[Doc]) -> None:
@@ -241,7 +241,7 @@ def test_training_dropout_reaches_the_torch_head(docs: List[Doc]) -> None:
     assert {m.p for m in head.modules() if isinstance(m, nn.Dropout)} == {0.4}
     # A prediction uses none.
     first, second = model.predict(docs), model.predict(docs)
-    assert (first.emissions[0] == second.emissions[0]).all()
+    assert (first.by_doc()[0] == second.by_doc()[0]).all()
 
 
 def test_a_model_loads_without_being_initialized(docs: List[Doc]) -> None:
@@ -251,17 +251,17 @@ def test_a_model_loads_without_being_initialized(docs: List[Doc]) -> None:
     assert (
         loaded.get_ref("output_layer").shims[0]._model.spec.max_padded_tokens == 99
     )  # a loaded model's to choose
-    for ours, theirs in zip(model.predict(docs).emissions, loaded.predict(docs).emissions):
+    for ours, theirs in zip(model.predict(docs).by_doc(), loaded.predict(docs).by_doc()):
         assert (ours == theirs).all()
 
 
 def test_copies_share_nothing(docs: List[Doc]) -> None:
     model = small_tagger()
     model.initialize(X=docs)
-    before = model.predict(docs).emissions[0].copy()
+    before = model.predict(docs).by_doc()[0].copy()
     head = model.copy().layers[-1].shims[0]._model
     head.head.output.bias.data += 1
-    assert (model.predict(docs).emissions[0] == before).all()
+    assert (model.predict(docs).by_doc()[0] == before).all()
 
 
 def test_the_output_grows_and_never_shrinks(docs: List[Doc]) -> None:
@@ -271,7 +271,7 @@ def test_the_output_grows_and_never_shrinks(docs: List[Doc]) -> None:
     model.attrs["resize_output"](model, 9)
     after = model.predict(docs)
     assert model.get_ref("output_layer").get_dim("nO") == 9
-    assert abs(after.emissions[0][:, :7] - before.emissions[0]).max() < 1e-6
+    assert abs(after.by_doc()[0][:, :7] - before.by_doc()[0]).max() < 1e-6
     with pytest.raises(ValueError, match="has 9 tags and cannot shrink to 7"):
         model.attrs["resize_output"](model, 7)
 
@@ -295,6 +295,6 @@ def test_the_head_works_within_its_budget(docs: List[Doc]) -> None:
     within = model.predict(docs)
     assert sizes == [10, 7, 1]
     head.spec = replace(head.spec, max_padded_tokens=10_000)
-    for ours, theirs in zip(within.emissions, model.predict(docs).emissions):
+    for ours, theirs in zip(within.by_doc(), model.predict(docs).by_doc()):
         assert ours == pytest.approx(theirs, abs=1e-6)
     assert sizes[3:] == [20, 1]
