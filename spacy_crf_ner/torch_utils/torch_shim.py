@@ -1,22 +1,12 @@
 """Thinc's PyTorch shim, mended where pipelines need it."""
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Protocol, Tuple, runtime_checkable
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import torch
 from thinc.api import ArgsKwargs, Optimizer, PyTorchShim, torch2xp, xp2torch
-from thinc.types import FloatsXd
 
-
-@runtime_checkable
-class KeepsGradients(Protocol):
-    """An optimizer that takes gradients over, so that none needs to be copied; Thinc's own do not.
-
-    It may change each in its place, so no two gradients may share memory: those of modules do not, those of a
-    bare sum of two parameters may.
-    """
-
-    def keep(self, key: Tuple[int, str], weights: FloatsXd, gradient: FloatsXd) -> None: ...
+from spacy_crf_ner.training.protocols import KeepsGradients
 
 
 class TorchShim(PyTorchShim):

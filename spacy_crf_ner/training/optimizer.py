@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Dict, List, Optional, Set, Tuple, Union, cast
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union, cast
 
 import torch
 from spacy.util import logger
@@ -12,6 +12,7 @@ from thinc.util import is_cupy_array
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from spacy_crf_ner.training.collection import Collected, Collection
 from spacy_crf_ner.training.parameter_groups import (
     NO_DECAY,
     ParameterGroup,
@@ -21,6 +22,7 @@ from spacy_crf_ner.training.parameter_groups import (
     layers_above,
     parsed_pattern,
 )
+from spacy_crf_ner.training.protocols import AveragesUpdates, KeepsGradients
 
 KeyT = Tuple[int, str]
 STEPS_BEFORE_WARNING = 10
@@ -43,7 +45,8 @@ class AdamW(Optimizer):
     """AdamW with parameter groups, layer-wise decay and a global gradient norm (Loshchilov & Hutter 2019).
     Registered as `spacy-crf-ner.AdamW.v1`.
 
-    A Thinc optimizer that collects the gradients of all parameters and steps a `torch.optim.AdamW` once.
+    A Thinc optimizer that collects the gradients of all parameters and steps a `torch.optim.AdamW` once. It is an
+    optimizer that keeps gradients and averages updates: see `training.protocols`.
 
     Thinc hands over one parameter at a time, and a global norm needs them all. `step_schedules`, which
     `spacy train` calls when all pipes have handed in theirs, makes the step. In a loop of
@@ -79,18 +82,14 @@ class AdamW(Optimizer):
     """
 
     __slots__ = (
-        "_awaited",
-        "_caller_steps",
+        "_collection",
         "_ema_decay",
         "_factor",
         "_groups",
         "_is_due",
         "_n_layers",
-        "_n_updates",
         "_no_decay",
-        "_pending",
         "_rate",
-        "_reported",
         "_scale",
         "_schedule",
         "_slots",
@@ -130,12 +129,7 @@ class AdamW(Optimizer):
         self._torch = torch.optim.AdamW([{"params": []}])
         self._slots: Dict[KeyT, _Slot] = {}
         self._n_layers: Dict[int, int] = {}  # of each shim's encoder, as far as its parameters have come in
-        self._pending: Dict[KeyT, _Slot] = {}
-        # True: somebody calls step_schedules; False: nobody has, and a parameter came in twice.
-        self._caller_steps: Optional[bool] = None
-        self._awaited: Set[KeyT] = set()  # of the last step's parameters, those that are to come in again
-        self._n_updates = 1  # the updates whose gradients those of the pending parameters sum
-        self._reported = 1  # the same, of parameters that are yet to come in
+        self._collection: Collection[KeyT, _Slot] = Collection()
         self._steps = 0
         self._is_due = False  # whether the schedule is behind the steps
         self._schedule = None if schedule is None else iter(schedule)
@@ -200,35 +194,26 @@ class AdamW(Optimizer):
             self._take_in(key, weights, gradient, 1.0, copy=False)
 
     def _take_in(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, lr_scale: float, copy: bool) -> None:
-        if key in self._pending:
-            if self._caller_steps is None:
-                self._caller_steps = False
-            self._step(self._n_updates)
+        if self._collection.is_repeated(key):
+            self._step(self._collection.take())
         slot = self._fill(key, weights, gradient, copy)
         slot.lr_scale = lr_scale
-        self._pending[key] = slot
-        self._n_updates = max(self._n_updates, self._reported)
-        self._reported = 1
-        if self._caller_steps is False:
-            self._awaited.discard(key)
-            if not self._awaited:
-                self._step(self._n_updates)
+        if self._collection.add(key, slot):
+            self._step(self._collection.take())
 
     def step(self) -> None:
         """Step the parameters whose gradients have come in since the last step; without such, do nothing.
 
         RAISES (ValueError): A gradient is not finite. No weight is changed, and the gradients are dropped.
         """
-        n_updates = max(self._n_updates, self._reported)
-        self._reported = 1
-        self._step(n_updates)
+        self._step(self._collection.take_all())
 
     def step_schedules(self) -> None:
         """Make the step, and advance the schedule. Who calls it once is to call it after each update.
 
         RAISES (ValueError): A gradient is not finite. No weight is changed, and the gradients are dropped.
         """
-        self._caller_steps = True
+        self._collection.by_caller()
         self.step()
         self._advance()
 
@@ -240,7 +225,7 @@ class AdamW(Optimizer):
         """
         if n_updates < 1:
             raise ValueError(f"n_updates = {n_updates!r}, but a step has gradients of at least 1 update")
-        self._reported = max(self._reported, n_updates)
+        self._collection.announce(n_updates)
 
     def _fill(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, copy: bool) -> _Slot:
         """The parameter's slot, with these weights and this gradient, which is zeroed if it is copied."""
@@ -279,8 +264,8 @@ class AdamW(Optimizer):
         decays = self._no_decay.search(name) is None
         return _Slot(nn.Parameter(view), self._groups.of(name), decays)
 
-    def _step(self, n_updates: int) -> None:
-        pending, self._pending, self._n_updates = self._pending, {}, 1
+    def _step(self, collected: Collected[KeyT, _Slot]) -> None:
+        pending, n_updates = collected
         if not pending:
             return
         if self._is_due:
@@ -312,7 +297,6 @@ class AdamW(Optimizer):
             get_ema_multi_avg_fn(decay)(averages, [slot.parameter for slot in pending.values()], 0)
         self._steps += 1
         self._is_due = True
-        self._awaited = set(pending)
 
     def _begin_averages(self, pending: Dict[KeyT, _Slot]) -> None:
         """Let the averages of parameters that are new to them begin at the weights before the step."""
@@ -364,6 +348,11 @@ class AdamW(Optimizer):
                 f"the optimizer's schedule, a factor of all rates: step {self._steps + 1}",
                 next(self._schedule, self._factor),
             )
+
+
+if TYPE_CHECKING:
+    _keeps: Type[KeepsGradients] = AdamW
+    _averages: Type[AveragesUpdates] = AdamW
 
 
 def _average_key(key: KeyT) -> Union[KeyT, str]:

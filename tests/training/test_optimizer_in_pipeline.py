@@ -81,7 +81,7 @@ def two_heads(encoder: Path, **settings: Any) -> Language:
     return at_random(nlp)
 
 
-def test_two_hundred_steps_are_those_of_torch(encoder: Path) -> None:
+def test_many_steps_are_those_of_torch(encoder: Path) -> None:
     """With groups, layer decay, a schedule, weight decay and clipping, on the gradients of a real training."""
     nlp = two_heads(encoder)
     examples = examples_from(nlp)
@@ -94,7 +94,7 @@ def test_two_hundred_steps_are_those_of_torch(encoder: Path) -> None:
         torch_groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
     reference = torch.optim.AdamW(torch_groups, betas=(0.8, 0.99), eps=1e-7)
     factors = torch.optim.lr_scheduler.LambdaLR(
-        reference, lambda step: step / 20 if step < 20 else (220 - step) / 200
+        reference, lambda step: step / 10 if step < 10 else (80 - step) / 70
     )
     optimizer = adamw(
         RATES["other"],
@@ -102,21 +102,21 @@ def test_two_hundred_steps_are_those_of_torch(encoder: Path) -> None:
         beta1=0.8,
         beta2=0.99,
         eps=1e-7,
-        grad_clip=0.05,
+        grad_clip=0.5,
         groups=GROUPS,
-        schedule=warmup_linear(1.0, 20, 220),
+        schedule=warmup_linear(1.0, 10, 80),
     )
     start = weights_of(nlp)
     clipped = 0
-    for _ in range(200):
+    for _ in range(70):
         for key, _, gradient in gradients(nlp, nlp.pipe_names):
             theirs[key].grad = gradient.clone()
-        clipped += int(torch.nn.utils.clip_grad_norm_(theirs.values(), 0.05) > 0.05)
+        clipped += int(torch.nn.utils.clip_grad_norm_(theirs.values(), 0.5) > 0.5)
         reference.step()
         factors.step()
         finish(nlp, optimizer)
         nlp.update(examples, sgd=NO_STEP, drop=0.1)
-    assert 30 < clipped < 170
+    assert 10 < clipped < 60
     for key, ours in weights_of(nlp).items():
         assert float((ours - theirs.pop(key).detach()).abs().max()) <= 1e-5, key
         assert (ours != start[key]).any(), key
