@@ -18,7 +18,7 @@ Tagging = Tuple[LabeledSpan, ...]
 """The entities of a text, in characters."""
 
 
-class Reading(NamedTuple):
+class TaggedText(NamedTuple):
     """The first doc of a split that gives a text a tagging; the tagging is None where annotation is missing."""
 
     split: str
@@ -36,7 +36,7 @@ class TextIndex:
     def __init__(self) -> None:
         self.duplicates: DefaultDict[str, Tally] = defaultdict(Tally)
         self.leaks: DefaultDict[Tuple[str, str], Tally] = defaultdict(Tally)
-        self._readings: Dict[bytes, List[Reading]] = {}
+        self._versions: Dict[bytes, List[TaggedText]] = {}
         self._repeated: Dict[bytes, str] = {}
 
     def add(self, split: str, doc: Doc) -> None:
@@ -47,16 +47,16 @@ class TextIndex:
         """
         text = doc.text
         key = blake2b(text.encode("utf8", "surrogatepass"), digest_size=16).digest()
-        readings = self._readings.setdefault(key, [])
-        reading = Reading(split, _tagging(doc), origin_of(doc))
-        for name, first in {known.split: known for known in reversed(readings)}.items():
+        versions = self._versions.setdefault(key, [])
+        tagged = TaggedText(split, _tagging(doc), origin_of(doc))
+        for name, first in {known.split: known for known in reversed(versions)}.items():
             tally = self.duplicates[split] if name == split else self.leaks[split, name]
-            tally.add(Case(reading.origin, text, note=f"as {first.origin}" if first.origin else ""))
-        if any(known[:2] == reading[:2] for known in readings):
+            tally.add(Case(tagged.origin, text, note=f"as {first.origin}" if first.origin else ""))
+        if any(known[:2] == tagged[:2] for known in versions):
             return
-        if readings:
+        if versions:
             self._repeated[key] = text
-        readings.append(reading)
+        versions.append(tagged)
 
     def contradictions(self, splits: Sequence[str]) -> Tally:
         """The texts that have more than one tagging in some splits, taken together.
@@ -67,10 +67,10 @@ class TextIndex:
         RETURNS (Tally): Their number. A case names an entity that one tagging has and another has not.
         """
         tally = Tally()
-        for key, readings in self._annotated(splits):
-            by_tagging = {reading.tagging: reading for reading in reversed(readings)}
+        for key, versions in self._annotated(splits):
+            by_tagging = {tagged.tagging: tagged for tagged in reversed(versions)}
             if len(by_tagging) > 1:
-                tally.add(_contradiction(self._repeated[key], readings[0], by_tagging))
+                tally.add(_contradiction(self._repeated[key], versions[0], by_tagging))
         return tally
 
     def contradicted(self, split: str, earlier: Sequence[str]) -> Tally:
@@ -81,21 +81,21 @@ class TextIndex:
         RETURNS (Tally): The number of texts that have a tagging in the split, another one in one of the earlier.
         """
         tally = Tally()
-        for key, readings in self._annotated((split, *earlier)):
-            before = {reading.tagging: reading for reading in reversed(readings) if reading.split != split}
-            for reading in readings:
-                if reading.split == split and before and set(before) != {reading.tagging}:
-                    tally.add(_contradiction(self._repeated[key], reading, before))
+        for key, versions in self._annotated((split, *earlier)):
+            before = {tagged.tagging: tagged for tagged in reversed(versions) if tagged.split != split}
+            for tagged in versions:
+                if tagged.split == split and before and set(before) != {tagged.tagging}:
+                    tally.add(_contradiction(self._repeated[key], tagged, before))
                     break
         return tally
 
-    def _annotated(self, splits: Sequence[str]) -> List[Tuple[bytes, List[Reading]]]:
-        """The texts that were met in some of the splits, with those of their readings that are complete."""
+    def _annotated(self, splits: Sequence[str]) -> List[Tuple[bytes, List[TaggedText]]]:
+        """The texts that were met in some of the splits, with those of their versions that are complete."""
         chosen = []
         for key in self._repeated:
-            readings = [r for r in self._readings[key] if r.split in splits and r.tagging is not None]
-            if readings:
-                chosen.append((key, readings))
+            versions = [r for r in self._versions[key] if r.split in splits and r.tagging is not None]
+            if versions:
+                chosen.append((key, versions))
         return chosen
 
 
@@ -105,15 +105,15 @@ def _tagging(doc: Doc) -> Optional[Tagging]:
     return tuple((ent.start_char, ent.end_char, sys.intern(ent.label_)) for ent in doc.ents)
 
 
-def _contradiction(text: str, reading: Reading, others: Dict[Optional[Tagging], Reading]) -> Case:
-    """A case that names the first entity in which a reading and another one differ."""
-    other = next(known for tagging, known in others.items() if tagging != reading.tagging)
-    ours, theirs = set(reading.tagging or ()), set(other.tagging or ())
+def _contradiction(text: str, tagged: TaggedText, others: Dict[Optional[Tagging], TaggedText]) -> Case:
+    """A case that names the first entity in which a tagged and another one differ."""
+    other = next(known for tagging, known in others.items() if tagging != tagged.tagging)
+    ours, theirs = set(tagged.tagging or ()), set(other.tagging or ())
     start, end, label = min(ours ^ theirs)
     has = "with" if (start, end, label) in ours else "without"
     mention = text[start:end] if end - start <= _MAX_MENTION else f"{text[start : start + _MAX_MENTION]}…"
     note = f"{has} {label[:_MAX_LABEL]} {mention!r}, unlike {other.origin or other.split}"
-    return Case(reading.origin, text, note=note)
+    return Case(tagged.origin, text, note=note)
 
 
 def prefixes(splits: Sequence[str]) -> List[Tuple[str, ...]]:

@@ -42,9 +42,9 @@ class EncoderVocabulary:
 
     def __init__(self, encoder: str) -> None:
         # Takes seconds to import.
-        from spacy_crf_ner.encoder.pretrained import Source
+        from spacy_crf_ner.encoder.pretrained import EncoderSource
 
-        source = Source(encoder, None, False, {}, {}, None)
+        source = EncoderSource(encoder, None, False, {}, {}, None)
         self.name = encoder
         self._tokenizer: Any = source.load_tokenizer()
 

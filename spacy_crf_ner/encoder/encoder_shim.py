@@ -2,40 +2,27 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import srsly
 import torch
-import transformers
 from spacy_transformers.data_classes import HFObjects
 from spacy_transformers.layers.hf_shim import HFShim
 from thinc.api import ArgsKwargs, get_torch_default_device
 
 from spacy_crf_ner.encoder import lora as low_rank
-from spacy_crf_ner.encoder.encoder_state import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
 from spacy_crf_ner.encoder.freezing import Freeze, freeze
 from spacy_crf_ner.encoder.lora import LoRA
-from spacy_crf_ner.encoder.pretrained import Source, fingerprint
+from spacy_crf_ner.encoder.pretrained import EncoderSource, fingerprint
+from spacy_crf_ner.encoder.serialization import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
 from spacy_crf_ner.encoder.windowed_encoder import WindowedEncoder
-from spacy_crf_ner.encoder.wordpieces import Frame, choose_frame
-from spacy_crf_ner.messages import quote, quote_path
-from spacy_crf_ner.saved_state import AGAIN, SavedStateError, mismatches, reason
+from spacy_crf_ner.encoder.wordpieces import Windowing, choose_windowing
+from spacy_crf_ner.messages import quote_path
+from spacy_crf_ner.saved_state import SavedStateError
 from spacy_crf_ner.torch_utils.precision import Precision, half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_utils.torch_shim import TorchShim
 
 SAVE_MODES = ("full", "adapter")
-SIZES = (
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "embedding_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-"""The settings of an encoder's configuration that say whether an adapter fits it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class EncoderSpec:
     RAISES (ValueError): Settings do not go together.
     """
 
-    source: Source
+    source: EncoderSource
     window: Optional[int]
     stride: Optional[int]
     lora: Optional[LoRA]
@@ -80,7 +67,7 @@ class EncoderShim(TorchShim, HFShim):
     """
 
     spec: EncoderSpec
-    frame: Frame
+    windowing: Windowing
     base: Optional[Dict[str, str]]
     """Name and fingerprint of the encoder that adapters were put into."""
 
@@ -133,7 +120,9 @@ class EncoderShim(TorchShim, HFShim):
     def _set(self, tokenizer: Any, transformer: Any) -> None:
         """Take an encoder as it was pretrained, and make of it what the spec says."""
         spec = self.spec
-        self.frame = choose_frame(tokenizer, position_limit(transformer, tokenizer), spec.window, spec.stride)
+        self.windowing = choose_windowing(
+            tokenizer, position_limit(transformer, tokenizer), spec.window, spec.stride
+        )
         if spec.lora is not None:
             low_rank.inject(spec.lora, transformer)
         freeze(transformer, spec.freeze)
@@ -155,13 +144,13 @@ class EncoderShim(TorchShim, HFShim):
     def _check_window(self) -> None:
         """Run one full window: an encoder that takes less shall fail here, not in the middle of a training."""
         word = self.tokenizer("a")["input_ids"]
-        ids = torch.tensor([word[:1] * self.frame.window], device=self.device)
+        ids = torch.tensor([word[:1] * self.windowing.window], device=self.device)
         try:
             with torch.no_grad():
                 self.transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
         except (IndexError, RuntimeError) as error:
             raise ValueError(
-                f"{self.spec.source} does not take a window of {self.frame.window} word-pieces "
+                f"{self.spec.source} does not take a window of {self.windowing.window} word-pieces "
                 f"({error}): set window to less"
             ) from error
 
@@ -184,7 +173,7 @@ class EncoderShim(TorchShim, HFShim):
         if self._model is not None:
             copied._model = deepcopy(self._model)
             copied._hfmodel = HFObjects(deepcopy(self.tokenizer), copied._model.transformer, None, {}, {})
-            copied.frame, copied.base = self.frame, self.base
+            copied.windowing, copied.base = self.windowing, self.base
         return copied
 
     def to_bytes(self) -> bytes:
@@ -226,84 +215,31 @@ class EncoderShim(TorchShim, HFShim):
             raise
         except ValueError as error:
             raise SavedStateError(str(error)) from error
-        self._model, self._hfmodel, self.frame, self.base = (
+        self._model, self._hfmodel, self.windowing, self.base = (
             loaded._model,
             loaded._hfmodel,
-            loaded.frame,
+            loaded.windowing,
             state.base,
         )
         return self
 
     def _load(self, state: EncoderState) -> None:
-        self._require_same_lora(state.lora)
+        spec = self.spec
+        state.check_lora(spec.lora)
         config = state.make_config()
         # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
         with torch.random.fork_rng(devices=[]):
             if state.tokenizer is not None:
-                self._set(tokenizer_from(state.tokenizer), self._build(config))
+                self._set(tokenizer_from(state.tokenizer), state.build(spec.source, config))
+            elif spec.save_mode == "adapter":
+                self._set(*state.load_base(spec.source, config))
             else:
-                self._set(*self._load_base(state, config))
+                raise SavedStateError(
+                    f"the adapter of {quote_path(state.base_name)} was saved alone: set save_mode = "
+                    '"adapter" to load it'
+                )
         self._check_vocabulary("the saved encoder")
-        self._load_weights(state)
-
-    def _build(self, config: Any) -> Any:
-        """The encoder for weights that are loaded next."""
-        try:
-            return self.spec.source.build_transformer(config)
-        except ImportError:
-            raise
-        except Exception as error:  # of any kind, as the settings are
-            raise SavedStateError(
-                f"the saved encoder cannot be built from its saved configuration ({reason(error)}); {AGAIN}"
-            ) from error
-
-    def _load_base(self, state: EncoderState, config: Any) -> Tuple[Any, Any]:
-        """The tokenizer and the encoder that an adapter was trained on."""
-        base, source = cast(Dict[str, str], state.base), self.spec.source
-        if self.spec.save_mode != "adapter":
-            raise SavedStateError(
-                f'the adapter of {quote_path(base["name"])} was saved alone: set save_mode = "adapter" to load it'
-            )
-        trained_on, given = quote_path(base["name"]), quote_path(source.name)
-        another = f"the adapter was trained on the encoder {trained_on}, but {given} is another"
-        fix = "Give the right one as the transformer's name, or its revision"
-        try:
-            own = source.load_config()
-            for name in SIZES:
-                has, needed = getattr(own, name, None), getattr(config, name, None)
-                if has != needed:
-                    sizes = f"its {name} is {quote(has)}, not {quote(needed)}"
-                    raise SavedStateError(f"{another}, which the adapter does not fit: {sizes}. {fix}")
-            tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
-        except OSError as error:
-            raise OSError(
-                f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "
-                "config.cfg, as `name` of the block spacy-crf-ner.Transformer.v1; or, for a transformer pipe, by "
-                'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
-            ) from error
-        if fingerprint(transformer, tokenizer) != base["fingerprint"]:
-            raise SavedStateError(f"{another}: its weights or its tokenizer differ. {fix}")
-        return tokenizer, transformer
-
-    def _require_same_lora(self, saved: Optional[Dict[str, Any]]) -> None:
-        wanted = self.spec.lora.shape if self.spec.lora is not None else None
-        if saved != wanted:
-            theirs, ours = (quote(lora) if lora else "null" for lora in (saved, wanted))
-            raise SavedStateError(
-                f"the encoder was saved with lora {theirs}, but the config says {ours}; "
-                "`python -m spacy crf merge-lora` writes a pipeline without LoRA"
-            )
-
-    def _load_weights(self, state: EncoderState) -> None:
-        expected = self._model.state_dict()
-        if state.tokenizer is None:
-            expected = {name: tensor for name, tensor in expected.items() if low_rank.is_adapter(name)}
-        if found := mismatches(expected, state.state):
-            raise SavedStateError(
-                f"the saved encoder does not fit its configuration: {'; '.join(found)}. It was saved with "
-                f"transformers {quote(state.transformers_version)}; this is {transformers.__version__}"
-            )
-        self._model.load_state_dict(state.state, strict=state.tokenizer is not None)
+        state.load_weights(self._model)
 
 
 def position_limit(transformer: Any, tokenizer: Any) -> Optional[int]:

@@ -32,7 +32,7 @@ _KERNEL = re.compile("[/:]")
 
 
 @dataclass(frozen=True)
-class Source:
+class EncoderSource:
     """Where an encoder comes from.
 
     name (str): Name on the hub, or a folder.
@@ -65,8 +65,8 @@ class Source:
     def __str__(self) -> str:
         return f"encoder {quote_path(self.name)}"
 
-    def untrusted(self) -> "Source":
-        """RETURNS (Source): This one, but for saved pipelines: no code is run, whatever the config says."""
+    def untrusted(self) -> "EncoderSource":
+        """RETURNS (EncoderSource): This one, but for saved pipelines: no code is run, whatever the config says."""
         arguments = {name: value for name, value in self.tokenizer_config.items() if name != TRUST}
         return replace(self, tokenizer_config=arguments)
 

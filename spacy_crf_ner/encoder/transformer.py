@@ -16,7 +16,7 @@ from transformers.file_utils import ModelOutput
 from spacy_crf_ner.encoder.encoder_shim import EncoderShim, EncoderSpec
 from spacy_crf_ner.encoder.freezing import Freeze
 from spacy_crf_ner.encoder.lora import LoRA
-from spacy_crf_ner.encoder.pretrained import Source
+from spacy_crf_ner.encoder.pretrained import EncoderSource
 from spacy_crf_ner.encoder.windowed_encoder import WindowBatch
 from spacy_crf_ner.encoder.wordpieces import DocPieces, split
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack_model
@@ -74,7 +74,7 @@ def Transformer(
     RAISES (ValueError): Settings do not go together. At `initialize`: they do not fit the encoder.
     RAISES (OSError): At `initialize`: the encoder is in no folder, not in the cache, and cannot be downloaded.
     """
-    source = Source(
+    source = EncoderSource(
         name=name,
         revision=revision,
         local_files_only=local_files_only,
@@ -256,7 +256,7 @@ def _forward(
     docs = list(docs)
     if model.shim._model is None:
         raise ValueError(Errors.E109.format(name=model.name))
-    windows, pieces = split(model.tokenizer, docs, model.shim.frame)
+    windows, pieces = split(model.tokenizer, docs, model.shim.windowing)
     if not windows.input_ids:
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs
     rows, backprop_rows = model.layers[0](windows, is_train)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from spacy_crf_ner.encoder.windows import Seams
+from spacy_crf_ner.encoder.windows import Overlaps
 from spacy_crf_ner.torch_utils.buckets import flat_places, length_buckets
 from spacy_crf_ner.torch_utils.precision import autocast
 
@@ -21,12 +21,12 @@ class WindowBatch:
 
     input_ids (List[Tensor]): *Shape:* (length,) each, int64, on the CPU: a window's word-pieces.
     token_type_ids (Optional[List[Tensor]]): Of the same shapes, where the encoder takes them.
-    seams (Seams): How the windows' rows become those of the texts.
+    overlaps (Overlaps): How the windows' rows become those of the texts.
     """
 
     input_ids: List[Tensor]
     token_type_ids: Optional[List[Tensor]]
-    seams: Seams
+    overlaps: Overlaps
 
 
 class WindowedEncoder(nn.Module):
@@ -79,7 +79,7 @@ class WindowedEncoder(nn.Module):
                 output = self.transformer(**{name: ids.to(device) for name, ids in inputs.items()})
             pieces.append(output.last_hidden_state.float().flatten(0, 1))
         places = flat_places(lengths, buckets, batch_first=True)
-        return batch.seams.over(places).merge(torch.cat(pieces))
+        return batch.overlaps.over(places).merge(torch.cat(pieces))
 
     @staticmethod
     def _padded(ids: List[Tensor], bucket: List[int], fill: int) -> Tensor:

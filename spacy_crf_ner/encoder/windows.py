@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Seams:
+class Overlaps:
     """Where the rows of whole sequences come from, given the rows of their windows one after the other.
 
     rows (Tensor): *Shape:* (n_rows,), int64. The window row of each row; of the earlier window where two have it.
@@ -24,13 +24,13 @@ class Seams:
     later: Tensor
     weight: Tensor
 
-    def over(self, places: Tensor) -> "Seams":
+    def over(self, places: Tensor) -> "Overlaps":
         """The same plan for window rows that have been moved.
 
         places (Tensor): *Shape:* (n_window_rows,), int64: where each window row stands now.
-        RETURNS (Seams): The plan.
+        RETURNS (Overlaps): The plan.
         """
-        return Seams(places[self.rows], self.shared, places[self.later], self.weight)
+        return Overlaps(places[self.rows], self.shared, places[self.later], self.weight)
 
     def merge(self, windows: Tensor) -> Tensor:
         """Make one sequence of overlapping windows.
@@ -47,7 +47,7 @@ class Seams:
         return merged.index_copy(0, shared, blend)
 
 
-def seams(windows: Sequence[Sequence[int]], stride: int, *, before: int, after: int) -> Seams:
+def find_overlaps(windows: Sequence[Sequence[int]], stride: int, *, before: int, after: int) -> Overlaps:
     """Plan how windows become whole sequences.
 
     Where two windows overlap, each counts by its distance to its own cut edge there: next to the cut it knows
@@ -58,7 +58,7 @@ def seams(windows: Sequence[Sequence[int]], stride: int, *, before: int, after: 
         its first window in front and those of its last one behind. No windows: an empty sequence.
     stride (int): Rows from the start of one window to that of the next. Neighbours alone may overlap: a stride is
         at least half of a window without its own rows, and at most all of it.
-    RETURNS (Seams): The plan.
+    RETURNS (Overlaps): The plan.
     """
     pieces: List[Tuple[numpy.ndarray, ...]] = []
     begin = place = 0
@@ -94,5 +94,5 @@ def seams(windows: Sequence[Sequence[int]], stride: int, *, before: int, after: 
         place += length + before + after
     if not pieces:
         empty = torch.empty(0, dtype=torch.int64)
-        return Seams(empty, empty, empty, torch.empty(0))
-    return Seams(*(torch.from_numpy(numpy.concatenate(arrays)) for arrays in zip(*pieces)))
+        return Overlaps(empty, empty, empty, torch.empty(0))
+    return Overlaps(*(torch.from_numpy(numpy.concatenate(arrays)) for arrays in zip(*pieces)))

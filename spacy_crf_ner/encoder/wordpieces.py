@@ -10,14 +10,14 @@ from spacy_transformers.align import get_alignment_via_offset_mapping
 from thinc.types import Ints2d, Ragged
 
 from spacy_crf_ner.encoder.windowed_encoder import WindowBatch
-from spacy_crf_ner.encoder.windows import seams
+from spacy_crf_ner.encoder.windows import find_overlaps
 
 DEFAULT_WINDOW = 128
 """As in spaCy's own configs. Corpora of sentences teach an encoder little of later positions."""
 
 
 @dataclass(frozen=True)
-class Frame:
+class Windowing:
     """How texts are cut into windows.
 
     window (int): Word-pieces that the encoder sees at a time, special tokens counted.
@@ -45,7 +45,9 @@ class DocPieces:
     align: Ragged
 
 
-def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], stride: Optional[int]) -> Frame:
+def choose_windowing(
+    tokenizer: Any, limit: Optional[int], window: Optional[int], stride: Optional[int]
+) -> Windowing:
     """Choose windows, or check those that are asked for.
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
@@ -53,7 +55,7 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
     window (Optional[int]): Word-pieces a window; None: `DEFAULT_WINDOW`, or what the encoder
         takes if that is less.
     stride (Optional[int]): From one window's start to the next; None: three quarters of the window.
-    RETURNS (Frame): The windows.
+    RETURNS (Windowing): The windows.
     RAISES (ValueError): The window is longer than the encoder takes, or the stride leaves gaps or makes more than
         two windows overlap.
     """
@@ -79,15 +81,17 @@ def choose_frame(tokenizer: Any, limit: Optional[int], window: Optional[int], st
             f"stride = {stride}, but for window = {window} it must be from {(inner + 1) // 2} (more than two "
             f"windows would overlap) to {inner} (text would be left out)"
         )
-    return Frame(window, stride, before, after)
+    return Windowing(window, stride, before, after)
 
 
-def split(tokenizer: Any, docs: Sequence[Doc], frame: Frame) -> Tuple[WindowBatch, List[Optional[DocPieces]]]:
+def split(
+    tokenizer: Any, docs: Sequence[Doc], windowing: Windowing
+) -> Tuple[WindowBatch, List[Optional[DocPieces]]]:
     """Split the texts of docs into word-pieces and those into windows. All of a text is in some window.
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     docs (Sequence[Doc]): The docs.
-    frame (Frame): The windows.
+    windowing (Windowing): The windows.
     RETURNS (Tuple[WindowBatch, List[Optional[DocPieces]]]): The windows of all docs, and the word-pieces of each;
         None for a doc without tokens, which has no window.
     """
@@ -99,8 +103,8 @@ def split(tokenizer: Any, docs: Sequence[Doc], frame: Frame) -> Tuple[WindowBatc
         encoded = tokenizer(
             [doc.text for doc in filled],
             truncation=True,
-            max_length=frame.window,
-            stride=frame.window - frame.before - frame.after - frame.stride,
+            max_length=windowing.window,
+            stride=windowing.window - windowing.before - windowing.after - windowing.stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -110,26 +114,26 @@ def split(tokenizer: Any, docs: Sequence[Doc], frame: Frame) -> Tuple[WindowBatc
     batch = WindowBatch(
         input_ids=[torch.tensor(window.ids) for group in windows for window in group],
         token_type_ids=[torch.tensor(ids) for ids in types] if types else None,
-        seams=seams(
+        overlaps=find_overlaps(
             [[len(window.ids) for window in group] for group in windows],
-            frame.stride,
-            before=frame.before,
-            after=frame.after,
+            windowing.stride,
+            before=windowing.before,
+            after=windowing.after,
         ),
     )
-    pieces = iter([_joined(doc, group, frame) for doc, group in zip(filled, windows)])
+    pieces = iter([_joined(doc, group, windowing) for doc, group in zip(filled, windows)])
     return batch, [next(pieces) if len(doc) else None for doc in docs]
 
 
-def _joined(doc: Doc, windows: List[Any], frame: Frame) -> DocPieces:
+def _joined(doc: Doc, windows: List[Any], windowing: Windowing) -> DocPieces:
     """Undo the overlap of a doc's windows."""
     strings: List[str] = []
     ids: List[int] = []
     offsets: List[Tuple[int, int]] = []
     for i, window in enumerate(windows):
         # A window goes on where the next one begins; the last goes on to its end.
-        begin = 0 if i == 0 else frame.before
-        end = len(window.ids) if i + 1 == len(windows) else frame.before + frame.stride
+        begin = 0 if i == 0 else windowing.before
+        end = len(window.ids) if i + 1 == len(windows) else windowing.before + windowing.stride
         strings += window.tokens[begin:end]
         ids += window.ids[begin:end]
         offsets += window.offsets[begin:end]

@@ -12,7 +12,7 @@ NO_ENTITIES = "neither the gold docs nor the predictions hold an entity"
 
 
 @dataclass(frozen=True)
-class Counts:
+class EntityCounts:
     """What was scored.
 
     docs, tokens (int): Gold docs and gold tokens.
@@ -44,14 +44,14 @@ class Scores:
     seqeval (Dict[str, Dict[str, float]]): seqeval's report: `precision`, `recall`, `f1-score` and `support`
         of each type and of "micro avg", "macro avg" and "weighted avg". Empty without entities.
     report (str): The same as seqeval's text.
-    counts (Counts): What was scored.
+    counts (EntityCounts): What was scored.
     speed (float): Predicted tokens per second, tokenizer included.
     """
 
     spacy: Dict[str, Any]
     seqeval: Dict[str, Dict[str, float]]
     report: str
-    counts: Counts
+    counts: EntityCounts
     speed: float
 
     @property
@@ -100,9 +100,9 @@ def score(examples: List[Example], *, speed: float = 0.0) -> Scores:
     return Scores(spacy_scores, seqeval, report, _count(comparisons), speed)
 
 
-def _count(comparisons: List[Comparison]) -> Counts:
+def _count(comparisons: List[Comparison]) -> EntityCounts:
     total = {verdict: sum(comparison.count(verdict) for comparison in comparisons) for verdict in Verdict}
-    return Counts(
+    return EntityCounts(
         docs=len(comparisons),
         tokens=sum(comparison.n_tokens for comparison in comparisons),
         gold=sum(len(comparison.gold) for comparison in comparisons),

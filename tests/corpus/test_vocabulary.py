@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Sequence, Set, cast
@@ -126,11 +124,3 @@ def test_pipeline_without_vectors(tmp_path: Path) -> None:
         ValueError, match=r"a pipeline without vectors; make one with `python -m spacy init vectors"
     ):
         VectorsVocabulary(tmp_path)
-
-
-def test_transformers_is_imported_only_when_asked_for() -> None:
-    code = (
-        "import sys, spacy_crf_ner.cli.check, spacy_crf_ner.corpus.vocabulary;"
-        "sys.exit('transformers' in sys.modules or 'huggingface_hub' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

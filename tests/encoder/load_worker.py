@@ -22,7 +22,7 @@ def outputs(nlp: Language, texts: Sequence[str]) -> List[NDArray[Any]]:
             found.append(numpy.asarray(doc._.trf_data.model_output["last_hidden_state"]))
         if "crf_ner" in nlp.pipe_names:
             pipe: Any = nlp.get_pipe("crf_ner")
-            found.append(numpy.asarray(pipe.predict([doc]).emissions[0]))
+            found.append(numpy.asarray(pipe.predict([doc]).by_doc()[0]))
     return found
 
 

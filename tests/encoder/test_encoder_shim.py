@@ -351,7 +351,7 @@ def test_a_copy_of_a_model_around_an_encoder_works(encoder: Path) -> None:
     model = get_pipe(nlp, "crf_ner").model
     copied = model.copy()
     docs = [nlp.make_doc(text) for text in READ]
-    for ours, theirs in zip(model.predict(docs).emissions, copied.predict(docs).emissions):
+    for ours, theirs in zip(model.predict(docs).by_doc(), copied.predict(docs).by_doc()):
         assert numpy.array_equal(ours, theirs)
 
 

@@ -180,14 +180,14 @@ def test_a_window_takes_all_positions_and_no_more(family: str, limit: int, tmp_p
     long = "王小明在北京大学读书。" * 20
     nlp = encoder_pipeline(tmp_path, window=limit)
     assert nlp(long)._.trf_data.model_output["last_hidden_state"].shape[1] > len(long)
-    assert shim_of(encoder_pipeline(tmp_path)).frame.window == limit
+    assert shim_of(encoder_pipeline(tmp_path)).windowing.window == limit
     with pytest.raises(ValueError, match=f"window = {limit + 1}, but the encoder takes {limit} word-pieces"):
         encoder_pipeline(tmp_path, window=limit + 1)
 
 
 def test_a_tokenizer_that_takes_less_than_the_encoder_sets_the_limit(tmp_path: Path) -> None:
     save_encoder(tmp_path, "bert")
-    assert shim_of(encoder_pipeline(tmp_path, tokenizer_config={"model_max_length": 30})).frame.window == 30
+    assert shim_of(encoder_pipeline(tmp_path, tokenizer_config={"model_max_length": 30})).windowing.window == 30
     with pytest.raises(ValueError, match="window = 31, but the encoder takes 30"):
         encoder_pipeline(tmp_path, window=31, tokenizer_config={"model_max_length": 30})
 
@@ -196,7 +196,7 @@ def test_a_tokenizer_that_knows_no_limit_leaves_it_to_the_encoder(tmp_path: Path
     save_encoder(tmp_path, "bert", "vocabulary alone")
     assert AutoTokenizer.from_pretrained(tmp_path).model_max_length > 1e6
     nlp = encoder_pipeline(tmp_path)
-    assert shim_of(nlp).frame.window == POSITIONS
+    assert shim_of(nlp).windowing.window == POSITIONS
     assert len(nlp("王小明" * 100)._.trf_data.align.lengths) == 300
 
 

@@ -14,7 +14,7 @@ import torch
 from thinc.api import Config
 
 from spacy_crf_ner.corpus.vocabulary import EncoderVocabulary
-from spacy_crf_ner.encoder.encoder_state import TOKENIZER_FILES
+from spacy_crf_ner.encoder.serialization import TOKENIZER_FILES
 from tests.encoder.util import encoder_pipeline, save_encoder, shim_of, source, token_vectors
 from tests.util import TEXTS, get_pipe
 

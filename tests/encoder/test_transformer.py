@@ -47,7 +47,7 @@ def trained(encoder: Path) -> Language:
 def emissions(nlp: Language, texts: List[str]) -> List[Any]:
     """What `crf_ner` makes of each text."""
     pipe = get_pipe(nlp, "crf_ner")
-    return [pipe.predict([nlp(text)]).emissions[0] for text in texts]
+    return [pipe.predict([nlp(text)]).by_doc()[0] for text in texts]
 
 
 # What is handed on
@@ -338,7 +338,7 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Language:
 
 
 def test_an_entity_far_beyond_the_window_is_found(finder: Language) -> None:
-    assert shim_of(finder).frame.window == 40
+    assert shim_of(finder).windowing.window == 40
     for n_before in (30, 35, 36, 37, 38, 39, 40, 64, 65, 66, 67, 68, 400, 1999):
         text = (FILLER * 200)[:n_before] + "王小明"
         (ent,) = finder(text).ents

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from spacy_crf_ner.encoder.windowed_encoder import WindowBatch, WindowedEncoder
-from spacy_crf_ner.encoder.windows import seams
+from spacy_crf_ner.encoder.windows import find_overlaps
 
 torch.manual_seed(0)
 BERT = BertModel(
@@ -32,7 +32,7 @@ def batch_of(windows: List[List[int]], stride: int = 4, types: int = 0) -> Windo
     return WindowBatch(
         input_ids=ids,
         token_type_ids=[torch.full_like(x, types) for x in ids],
-        seams=seams(windows, stride, before=0, after=0),
+        overlaps=find_overlaps(windows, stride, before=0, after=0),
     )
 
 
@@ -75,7 +75,7 @@ def test_each_text_is_encoded_as_if_alone_whatever_the_budget(lengths: List[int]
 def test_windows_of_a_text_are_merged(budget: int) -> None:
     batch = batch_of([[6, 6, 3], [5], [6, 4]])
     rows, _ = encode(batch, budget)
-    expected = batch.seams.merge(torch.cat(alone(batch)))
+    expected = batch.overlaps.merge(torch.cat(alone(batch)))
     assert len(rows) == (8 + 3) + 5 + (4 + 4)
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
 
@@ -101,7 +101,7 @@ def test_types_of_word_pieces_reach_the_encoder() -> None:
     batch = batch_of([[5], [9]], types=1)
     rows, _ = encode(batch, 100)
     torch.testing.assert_close(rows, torch.cat(alone(batch)), atol=1e-5, rtol=1e-5)
-    untyped, calls = encode(WindowBatch(batch.input_ids, None, batch.seams), 100)
+    untyped, calls = encode(WindowBatch(batch.input_ids, None, batch.overlaps), 100)
     assert "token_type_ids" not in calls[0]
     assert (rows - untyped).abs().max() > 0.1
 
@@ -116,7 +116,9 @@ def test_gradients_reach_the_encoder_once_for_each_window() -> None:
         (encoder(batch) * weight).sum().backward()
         gradients.append([parameter.grad.clone() for parameter in BERT.parameters() if parameter.grad is not None])
         encoder.zero_grad()
-    merged = batch.seams.merge(torch.cat([BERT(input_ids=i[None]).last_hidden_state[0] for i in batch.input_ids]))
+    merged = batch.overlaps.merge(
+        torch.cat([BERT(input_ids=i[None]).last_hidden_state[0] for i in batch.input_ids])
+    )
     (merged * weight).sum().backward()
     expected = [parameter.grad for parameter in BERT.parameters() if parameter.grad is not None]
     BERT.zero_grad()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spacy_crf_ner.encoder.windows import Seams, seams
+from spacy_crf_ner.encoder.windows import Overlaps, find_overlaps
 
 
 class Cut(NamedTuple):
@@ -34,8 +34,8 @@ class Cut(NamedTuple):
         own = self.before + self.after
         return [[end - start + own for start, end in spans] for spans in self.windows()]
 
-    def seams(self) -> Seams:
-        return seams(self.sizes(), self.stride, before=self.before, after=self.after)
+    def overlaps(self) -> Overlaps:
+        return find_overlaps(self.sizes(), self.stride, before=self.before, after=self.after)
 
 
 @st.composite
@@ -81,7 +81,7 @@ def rows_for(cut: Cut) -> Tensor:
 def test_merging_is_what_each_position_asks_of_the_windows_that_hold_it(cut: Cut) -> None:
     rows = rows_for(cut)
     expected = merged_by_hand(cut, rows)
-    merged = cut.seams().merge(rows)
+    merged = cut.overlaps().merge(rows)
     assert merged.shape == (len(expected), 3)
     # The weights are float32.
     torch.testing.assert_close(merged, torch.stack(expected) if expected else rows[:0], atol=1e-6, rtol=1e-6)
@@ -90,7 +90,7 @@ def test_merging_is_what_each_position_asks_of_the_windows_that_hold_it(cut: Cut
 @given(cuts())
 @settings(deadline=None)
 def test_each_row_comes_from_at_most_two_windows_and_no_text_is_left_out(cut: Cut) -> None:
-    plan = cut.seams()
+    plan = cut.overlaps()
     own = cut.before + cut.after
     assert len(plan.rows) == sum(length + own for length in cut.lengths)
     assert plan.shared.unique().tolist() == sorted(plan.shared.tolist())
@@ -104,7 +104,7 @@ def test_each_row_comes_from_at_most_two_windows_and_no_text_is_left_out(cut: Cu
 @given(cuts())
 @settings(deadline=None)
 def test_weights_are_linear_in_the_distance_to_the_cuts(cut: Cut) -> None:
-    plan = cut.seams()
+    plan = cut.overlaps()
     place = 0
     weights = dict(zip(plan.shared.tolist(), plan.weight.tolist()))
     for spans, length in zip(cut.windows(), cut.lengths):
@@ -117,7 +117,7 @@ def test_weights_are_linear_in_the_distance_to_the_cuts(cut: Cut) -> None:
 
 
 def test_three_shared_rows_change_over_in_quarters() -> None:
-    plan = seams([[6, 6]], 3, before=0, after=0)
+    plan = find_overlaps([[6, 6]], 3, before=0, after=0)
     assert plan.shared.tolist() == [3, 4, 5]
     assert plan.weight.tolist() == [0.25, 0.5, 0.75]
     windows = torch.tensor([[0.0]] * 6 + [[1.0]] * 6)
@@ -128,20 +128,20 @@ def test_three_shared_rows_change_over_in_quarters() -> None:
 def test_sequences_in_one_window_stay_as_they_are_to_the_bit(lengths: List[int], before: int, after: int) -> None:
     cut = Cut(lengths, 9, 7, before, after)
     rows = rows_for(cut).float()
-    assert torch.equal(cut.seams().merge(rows), rows)
+    assert torch.equal(cut.overlaps().merge(rows), rows)
 
 
 def test_a_short_text_beside_a_long_one_stays_as_it_is_to_the_bit() -> None:
     cut = Cut([4, 40, 5], 6, 4, 1, 1)
     rows = rows_for(cut).float()
-    merged = cut.seams().merge(rows)
+    merged = cut.overlaps().merge(rows)
     assert torch.equal(merged[:6], rows[:6])
     assert torch.equal(merged[-7:], rows[-7:])
 
 
 def test_rows_of_equal_windows_stay_what_they_are() -> None:
     """Where both windows say the same, so does their mean."""
-    plan = seams([[8, 8, 8]], 4, before=0, after=0)
+    plan = find_overlaps([[8, 8, 8]], 4, before=0, after=0)
     steps = torch.arange(16.0)
     windows = torch.cat([steps[:8], steps[4:12], steps[8:16]]).unsqueeze(1)
     assert plan.merge(windows).flatten().tolist() == steps.tolist()
@@ -154,23 +154,23 @@ def test_window_rows_may_stand_elsewhere(cut: Cut, seed: int) -> None:
     places = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     moved = torch.empty_like(rows)
     moved[places] = rows
-    assert torch.equal(cut.seams().over(places).merge(moved), cut.seams().merge(rows))
+    assert torch.equal(cut.overlaps().over(places).merge(moved), cut.overlaps().merge(rows))
 
 
 @pytest.mark.parametrize("cut", [Cut([11, 0, 3], 5, 3, 1, 1), Cut([9], 4, 2, 0, 2), Cut([7, 7], 4, 4, 1, 0)])
 def test_the_gradient_of_merging_is_right(cut: Cut) -> None:
     rows = rows_for(cut).requires_grad_()
-    assert torch.autograd.gradcheck(cut.seams().merge, (rows,))
+    assert torch.autograd.gradcheck(cut.overlaps().merge, (rows,))
 
 
 def test_nothing_gives_nothing() -> None:
-    plan = seams([], 4, before=1, after=1)
+    plan = find_overlaps([], 4, before=1, after=1)
     assert plan.merge(torch.empty(0, 3)).shape == (0, 3)
-    assert seams([[], []], 4, before=1, after=1).rows.tolist() == []
+    assert find_overlaps([[], []], 4, before=1, after=1).rows.tolist() == []
 
 
 def test_a_sequence_without_windows_shifts_no_other() -> None:
-    with_empty = seams([[], [5, 5], [], [4]], 2, before=1, after=1)
-    without = seams([[5, 5], [4]], 2, before=1, after=1)
+    with_empty = find_overlaps([[], [5, 5], [], [4]], 2, before=1, after=1)
+    without = find_overlaps([[5, 5], [4]], 2, before=1, after=1)
     for name in ("rows", "shared", "later", "weight"):
         assert torch.equal(getattr(with_empty, name), getattr(without, name))

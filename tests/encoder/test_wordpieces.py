@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
 
-from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW, DocPieces, Frame, choose_frame, split
+from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW, DocPieces, Windowing, choose_windowing, split
 from tests.encoder.util import save_encoder
 
 ZWSP, BOM = "\u200b", "\ufeff"
@@ -38,8 +38,8 @@ ZH, EN = spacy.blank("zh"), spacy.blank("en")
 
 
 def pieces_of(tokenizer: Any, doc: Doc, window: int = 510, stride: Optional[int] = None) -> DocPieces:
-    frame = choose_frame(tokenizer, None, window, stride)
-    _, (pieces,) = split(tokenizer, [doc], frame)
+    windowing = choose_windowing(tokenizer, None, window, stride)
+    _, (pieces,) = split(tokenizer, [doc], windowing)
     assert pieces is not None
     return pieces
 
@@ -128,15 +128,15 @@ def test_a_doc_of_white_space_has_the_special_tokens_alone(bert: Any) -> None:
 
 
 def test_docs_without_tokens_have_no_windows(bert: Any) -> None:
-    frame = choose_frame(bert, None, 8, None)
+    windowing = choose_windowing(bert, None, 8, None)
     docs = [ZH(text) for text in ("", "王小", "", "明", "")]
-    batch, pieces = split(bert, docs, frame)
+    batch, pieces = split(bert, docs, windowing)
     assert [piece is None for piece in pieces] == [True, False, True, False, True]
     assert [len(ids) for ids in batch.input_ids] == [4, 3]
-    batch, pieces = split(bert, [ZH(""), ZH("")], frame)
+    batch, pieces = split(bert, [ZH(""), ZH("")], windowing)
     assert batch.input_ids == []
     assert pieces == [None, None]
-    assert split(bert, [], frame)[1] == []
+    assert split(bert, [], windowing)[1] == []
 
 
 @pytest.mark.parametrize("literal", ["[SEP]", "[PAD]", "[CLS]", "[MASK]", "[UNK]"])
@@ -168,14 +168,14 @@ def frames() -> Iterator[Tuple[int, int]]:
 @given(TEXT, st.sampled_from(sorted(frames())), st.sampled_from(["zh", "en"]))
 @settings(deadline=None, max_examples=200)
 def test_windows_joined_are_the_text_in_one_piece(
-    bert: Any, byte_level: Any, text: str, frame: Tuple[int, int], lang: str
+    bert: Any, byte_level: Any, text: str, windowing: Tuple[int, int], lang: str
 ) -> None:
     doc = (ZH if lang == "zh" else EN)(text)
     for tokenizer in (bert, byte_level):
-        window, stride = frame
+        window, stride = windowing
         if not len(doc):
             continue
-        batch, (pieces,) = split(tokenizer, [doc], choose_frame(tokenizer, None, window, stride))
+        batch, (pieces,) = split(tokenizer, [doc], choose_windowing(tokenizer, None, window, stride))
         assert pieces is not None
         strings, ids, align = whole(tokenizer, doc)
         assert pieces.strings == strings
@@ -183,16 +183,16 @@ def test_windows_joined_are_the_text_in_one_piece(
         assert aligned(pieces) == align
         assert max(map(len, batch.input_ids)) <= window
         # What the encoder's rows become is as long as what they are aligned with.
-        assert len(batch.seams.rows) == len(ids)
+        assert len(batch.overlaps.rows) == len(ids)
 
 
 @pytest.mark.parametrize("window, stride", sorted(frames()))
 def test_no_token_is_lost_at_any_length(bert: Any, window: int, stride: int) -> None:
     """Around each multiple of window and stride there is a length; here are all of them."""
-    frame = choose_frame(bert, None, window, stride)
+    windowing = choose_windowing(bert, None, window, stride)
     docs = [ZH(("王小明在北京大学" * 10)[:n]) for n in range(1, 3 * window + 3)]
-    batch, pieces = split(bert, docs, frame)
-    places = iter(batch.seams.rows.tolist())
+    batch, pieces = split(bert, docs, windowing)
+    places = iter(batch.overlaps.rows.tolist())
     rows = [ids for window_ids in batch.input_ids for ids in window_ids.tolist()]
     for doc, piece in zip(docs, pieces):
         assert piece is not None
@@ -200,8 +200,8 @@ def test_no_token_is_lost_at_any_length(bert: Any, window: int, stride: int) -> 
         # The rows that the encoder computes are those of these word-pieces.
         assert [rows[next(places)] for _ in piece.ids] == piece.ids
     assert next(places, None) is None
-    later = [rows[i] for i in batch.seams.later.tolist()]
-    assert later == [rows[i] for i in batch.seams.rows[batch.seams.shared].tolist()]
+    later = [rows[i] for i in batch.overlaps.later.tolist()]
+    assert later == [rows[i] for i in batch.overlaps.rows[batch.overlaps.shared].tolist()]
 
 
 @pytest.mark.parametrize("window, stride", [(6, 2), (6, 4), (8, 4), (20, 13)])
@@ -216,7 +216,7 @@ def test_a_word_longer_than_a_window_keeps_all_its_pieces(byte_level: Any, windo
 
 def test_windows_of_several_texts_come_in_order(bert: Any) -> None:
     docs = [ZH("王小明在北京大学读书"), ZH("去了"), ZH(""), ZH("上海。")]
-    batch, pieces = split(bert, docs, Frame(6, 3, 1, 1))
+    batch, pieces = split(bert, docs, Windowing(6, 3, 1, 1))
     assert [bert.decode(ids, skip_special_tokens=True).replace(" ", "") for ids in batch.input_ids] == [
         "王小明在",
         "在北京大",
@@ -242,15 +242,19 @@ def test_a_tokenizer_that_truncates_in_front_is_asked_for_windows_in_order(bert:
 
 
 def test_by_default_a_window_is_what_the_encoder_takes_and_a_stride_three_quarters(bert: Any) -> None:
-    assert choose_frame(bert, 40, None, None) == Frame(40, 28, 1, 1)
-    assert choose_frame(bert, 4096, None, None) == Frame(DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1)
-    assert choose_frame(bert, None, None, None) == Frame(DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1)
-    assert choose_frame(bert, None, 4, None).stride == 1
+    assert choose_windowing(bert, 40, None, None) == Windowing(40, 28, 1, 1)
+    assert choose_windowing(bert, 4096, None, None) == Windowing(
+        DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1
+    )
+    assert choose_windowing(bert, None, None, None) == Windowing(
+        DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1
+    )
+    assert choose_windowing(bert, None, 4, None).stride == 1
 
 
 def test_special_tokens_are_counted_at_both_ends(bert: Any) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=character_tokenizer())
-    assert choose_frame(bare, 40, None, None) == Frame(40, 30, 0, 0)
+    assert choose_windowing(bare, 40, None, None) == Windowing(40, 30, 0, 0)
     pieces = pieces_of(bare, ZH("王小明" * 5), 4, 3)
     assert pieces.strings == list("王小明" * 5)
     assert aligned(pieces) == [[i] for i in range(15)]
@@ -265,17 +269,17 @@ def character_tokenizer() -> Tokenizer:
 
 @pytest.mark.parametrize("limit, window", [(40, 41), (40, 512), (2, 3)])
 def test_a_window_longer_than_the_encoder_takes_is_refused(bert: Any, limit: int, window: int) -> None:
-    assert choose_frame(bert, 40, 40, None).window == 40
+    assert choose_windowing(bert, 40, 40, None).window == 40
     with pytest.raises(
         ValueError, match=f"window = {window}, but the encoder takes {limit}.*2 special.*set window"
     ):
-        choose_frame(bert, limit, window, None)
+        choose_windowing(bert, limit, window, None)
 
 
 @pytest.mark.parametrize("window, room", [(3, 1), (2, 0), (1, 0), (0, 0), (-5, 0)])
 def test_a_window_without_room_is_refused(bert: Any, window: int, room: int) -> None:
     with pytest.raises(ValueError, match=f"window = {window} leaves room for {room} "):
-        choose_frame(bert, None, window, None)
+        choose_windowing(bert, None, window, None)
 
 
 @pytest.mark.parametrize("window, first, last", [(10, 4, 8), (11, 5, 9), (4, 1, 2)])
@@ -283,10 +287,10 @@ def test_a_stride_leaves_no_gap_and_lets_only_neighbours_overlap(
     bert: Any, window: int, first: int, last: int
 ) -> None:
     for stride in range(first, last + 1):
-        assert choose_frame(bert, None, window, stride).stride == stride
+        assert choose_windowing(bert, None, window, stride).stride == stride
     for stride in (first - 1, last + 1, 0, -1):
         with pytest.raises(ValueError, match=f"stride = {stride}, .* from {first} .* to {last} "):
-            choose_frame(bert, None, window, stride)
+            choose_windowing(bert, None, window, stride)
 
 
 def test_the_pipeline_of_a_language_does_not_matter(bert: Any) -> None:

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from spacy_crf_ner.encoder.encoder_shim import EncoderShim
-from spacy_crf_ner.encoder.pretrained import Source
+from spacy_crf_ner.encoder.pretrained import EncoderSource
 from tests.encoder.load_worker import outputs
 from tests.util import NO_STEP, TEXTS, at_random, examples_from, get_pipe
 
@@ -295,7 +295,7 @@ def token_vectors(nlp: Language, text: str) -> Any:
     return get_pipe(nlp, "crf_ner").model.get_ref("tok2vec").predict([nlp(text)])[0]
 
 
-def source(name: Path, **more: Any) -> Source:
+def source(name: Path, **more: Any) -> EncoderSource:
     arguments: Dict[str, Any] = {
         "revision": None,
         "local_files_only": True,
@@ -303,7 +303,7 @@ def source(name: Path, **more: Any) -> Source:
         "transformer_config": {},
         "attention": None,
     }
-    return Source(str(name), **{**arguments, **more})
+    return EncoderSource(str(name), **{**arguments, **more})
 
 
 def weights(module: Any) -> Dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import safetensors.torch
 import srsly
@@ -11,11 +11,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from spacy.util import make_tempdir
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
-from spacy_crf_ner.messages import listed, quote
-from spacy_crf_ner.saved_state import AGAIN, SavedStateError, reason, unpack
+from spacy_crf_ner.encoder.lora import LoRA, is_adapter
+from spacy_crf_ner.encoder.pretrained import EncoderSource, fingerprint
+from spacy_crf_ner.messages import listed, quote, quote_path
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, mismatches, reason, unpack
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -37,6 +40,20 @@ _FIELDS: Dict[str, Any] = {
     "base": (dict, type(None)),
     "state": bytes,
 }
+
+
+SIZES = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "embedding_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+"""The settings of an encoder's configuration that say whether an adapter fits it."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,88 @@ class EncoderState:
                 f"({transformers.__version__}; it was saved with {quote(self.transformers_version)}) makes no "
                 f"configuration ({reason(error)}); install the version that it was saved with, or {AGAIN}"
             ) from error
+
+    @property
+    def base_name(self) -> str:
+        """The name of the encoder that adapters were put into."""
+        return self.base["name"] if self.base else ""
+
+    def check_lora(self, wanted: Optional[LoRA]) -> None:
+        """Check that the config adapts the encoder as it was adapted.
+
+        wanted (Optional[LoRA]): What the config says.
+        RAISES (SavedStateError): The encoder was saved with other settings.
+        """
+        shape = wanted.shape if wanted is not None else None
+        if self.lora != shape:
+            theirs, ours = (quote(lora) if lora else "null" for lora in (self.lora, shape))
+            raise SavedStateError(
+                f"the encoder was saved with lora {theirs}, but the config says {ours}; "
+                "`python -m spacy crf merge-lora` writes a pipeline without LoRA"
+            )
+
+    def build(self, source: EncoderSource, config: Any) -> Any:
+        """The encoder for weights that are loaded next.
+
+        source (EncoderSource): What the config says of the encoder.
+        config (PretrainedConfig): What `make_config` made.
+        RETURNS (PreTrainedModel): The encoder.
+        RAISES (SavedStateError): No encoder has such a configuration.
+        """
+        try:
+            return source.build_transformer(config)
+        except ImportError:
+            raise
+        except Exception as error:  # of any kind, as the settings are
+            raise SavedStateError(
+                f"the saved encoder cannot be built from its saved configuration ({reason(error)}); {AGAIN}"
+            ) from error
+
+    def load_base(self, source: EncoderSource, config: Any) -> Tuple[Any, Any]:
+        """The tokenizer and the encoder that an adapter was trained on.
+
+        source (EncoderSource): Where the config says that they are.
+        config (PretrainedConfig): What `make_config` made.
+        RETURNS (Tuple[PreTrainedTokenizerFast, PreTrainedModel]): Both.
+        RAISES (SavedStateError): There is another encoder.
+        RAISES (OSError): There is none.
+        """
+        trained_on, given = quote_path(self.base_name), quote_path(source.name)
+        another = f"the adapter was trained on the encoder {trained_on}, but {given} is another"
+        fix = "Give the right one as the transformer's name, or its revision"
+        try:
+            own = source.load_config()
+            for name in SIZES:
+                has, needed = getattr(own, name, None), getattr(config, name, None)
+                if has != needed:
+                    sizes = f"its {name} is {quote(has)}, not {quote(needed)}"
+                    raise SavedStateError(f"{another}, which the adapter does not fit: {sizes}. {fix}")
+            tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
+        except OSError as error:
+            raise OSError(
+                f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "
+                "config.cfg, as `name` of the block spacy-crf-ner.Transformer.v1; or, for a transformer pipe, by "
+                'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
+            ) from error
+        if fingerprint(transformer, tokenizer) != (self.base or {}).get("fingerprint"):
+            raise SavedStateError(f"{another}: its weights or its tokenizer differ. {fix}")
+        return tokenizer, transformer
+
+    def load_weights(self, module: nn.Module) -> None:
+        """Put the weights into a module that takes all of them; those of an adapter into its adapters.
+
+        module (nn.Module): The module.
+        RAISES (SavedStateError): A weight is missing, left over or misshapen.
+        """
+        expected = module.state_dict()
+        if self.tokenizer is None:
+            expected = {name: tensor for name, tensor in expected.items() if is_adapter(name)}
+        if found := mismatches(expected, self.state):
+            raise SavedStateError(
+                f"the saved encoder does not fit its configuration: {'; '.join(found)}. It was saved with "
+                f"transformers {quote(self.transformers_version)}; this is {transformers.__version__}"
+            )
+        module.load_state_dict(self.state, strict=self.tokenizer is not None)
 
 
 def tokenizer_files(tokenizer: Any) -> Dict[str, bytes]:
