@@ -1,36 +1,15 @@
-"""The options with which commands read annotated files of any format."""
+"""How commands read annotated files of any format: what their options mean, and what is said of the files."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import spacy
-from spacy.cli._util import Opt
 from spacy.language import Language
 from typer import echo
 
 from spacy_crf_ner.formats.guess import Guess
 from spacy_crf_ner.messages import short, show_path
-
-FormatOption = Annotated[
-    str, Opt("--format", "-f", help="Format of the input; auto looks at the beginning of each file")
-]
-LangOption = Annotated[str, Opt("--lang", "-l", help="Language whose blank pipeline tokenizes")]
-EncodingOption = Annotated[
-    Optional[str],
-    Opt("--encoding", help="Encoding of the input, as gb18030, big5 or cp1252  [default: UTF-8, or by its mark]"),
-]
-RepairOption = Annotated[
-    bool, Opt("--repair", "-r", help="Mend what breaks the tagging scheme and has one obvious reading; count it")
-]
-SetOption = Annotated[
-    Optional[List[str]],
-    Opt("--set", "-s", metavar="NAME=VALUE", help="A setting of the format, as tag_column=3; may be repeated"),
-]
-CodeOption = Annotated[
-    Optional[Path],
-    Opt("--code", "-c", help="Python file to run before, in which a format of your own is registered"),
-]
 
 
 def blank(lang: str) -> Language:

@@ -12,6 +12,7 @@ from wasabi import Printer
 from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._options import FunctionsOption, GpuOption, ModelArgument
 from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer, calibrate
 from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
@@ -23,7 +24,7 @@ FEW_ENTITIES = 100
 
 @app.command("calibrate")
 def calibrate_cli(
-    model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
+    model: ModelArgument,
     data: Annotated[
         Path,
         Argument(
@@ -33,8 +34,8 @@ def calibrate_cli(
     output: Annotated[Path, Argument(metavar="OUT", help="Directory for the calibrated pipeline, new or empty")],
     component: Annotated[Optional[str], Option(help="Which component, if several are crf_ner")] = None,
     bins: Annotated[int, Option(min=1, help="Bins of the calibration errors, of equal width")] = N_BINS,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,
-    code: Annotated[Optional[Path], Option("--code", "-c", help="Python file with registered functions")] = None,
+    gpu_id: GpuOption = -1,
+    code: FunctionsOption = None,
 ) -> None:
     """Fit a temperature for the probabilities of a pipeline's crf_ner on dev docs, and save the pipeline with it.
 

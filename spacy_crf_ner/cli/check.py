@@ -13,17 +13,15 @@ from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._check_page import CheckPage, print_errors
 from spacy_crf_ner.cli._errors import one_line_errors, require_stdout
-from spacy_crf_ner.cli._reading import (
+from spacy_crf_ner.cli._options import (
     CodeOption,
     EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
     SetOption,
-    blank,
-    parse_settings,
-    teller,
 )
+from spacy_crf_ner.cli._reading import blank, parse_settings, teller
 from spacy_crf_ner.corpus.check import CorpusCheck, CorpusReport
 from spacy_crf_ner.corpus.finding import Severity, parse_fail_on
 from spacy_crf_ner.corpus.vocabulary import EncoderVocabulary, VectorsVocabulary

@@ -11,17 +11,16 @@ from wasabi import Printer, table
 
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
-from spacy_crf_ner.cli._reading import (
+from spacy_crf_ner.cli._options import (
     CodeOption,
     EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
     SetOption,
-    blank,
-    parse_settings,
-    teller,
+    SpansKeyOption,
 )
+from spacy_crf_ner.cli._reading import blank, parse_settings, teller
 from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.formats.doc_builder import Counts
 from spacy_crf_ner.formats.reading import AUTO
@@ -41,9 +40,7 @@ def convert_cli(
     encoding: EncodingOption = None,
     to: Annotated[str, Opt("--to", "-t", help="Format of the output")] = SPACY,
     lang: LangOption = "zh",
-    spans_key: Annotated[
-        Optional[str], Opt("--spans-key", help="Keep all entities in doc.spans[KEY], those too that overlap")
-    ] = None,
+    spans_key: SpansKeyOption = None,
     n_docs_per_file: Annotated[
         Optional[int],
         Opt("--n-docs-per-file", "-n", min=1, help=f"Docs in each file [default: {N_DOCS_PER_FILE}]"),

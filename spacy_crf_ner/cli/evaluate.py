@@ -5,12 +5,13 @@ from typing import Annotated, Optional
 
 import srsly
 from spacy.cli.evaluate import print_prf_per_type
-from typer import Argument, Option
+from typer import Option
 from wasabi import Printer
 
 from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.cli._options import BatchSizeOption, FunctionsOption, GoldArgument, GpuOption, ModelArgument
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import Scores, score
 from spacy_crf_ner.messages import show_path
@@ -18,15 +19,13 @@ from spacy_crf_ner.messages import show_path
 
 @app.command("evaluate")
 def evaluate_cli(
-    model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
-    data: Annotated[
-        Path, Argument(help="Gold docs: a .spacy file or one of another format, or a directory of them")
-    ],
+    model: ModelArgument,
+    data: GoldArgument,
     output: Annotated[Optional[Path], Option("--output", "-o", help="JSON file for the scores")] = None,
     report: Annotated[Optional[Path], Option("--report", "-r", help="Text file for seqeval's report")] = None,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,
-    code: Annotated[Optional[Path], Option("--code", "-c", help="Python file with registered functions")] = None,
-    batch_size: Annotated[Optional[int], Option(min=1, help="Docs a batch; the pipeline's own by default")] = None,
+    gpu_id: GpuOption = -1,
+    code: FunctionsOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Score a pipeline's entities with spaCy's scorer and seqeval (strict, IOB2), on the same predictions.
 

@@ -1,24 +1,25 @@
 """`python -m spacy crf merge-lora`: a pipeline whose adapters have become part of its encoder's weights."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument
 from wasabi import Printer
 
 from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._options import FunctionsOption, GpuOption, ModelArgument
 from spacy_crf_ner.evaluation.predictions import load_pipeline
 from spacy_crf_ner.messages import show_path
 
 
 @app.command("merge-lora")
 def merge_lora_cli(
-    model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
+    model: ModelArgument,
     output: Annotated[Path, Argument(metavar="OUT", help="Directory for the merged pipeline, new or empty")],
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,
-    code: Annotated[Optional[Path], Option("--code", "-c", help="Python file with registered functions")] = None,
+    gpu_id: GpuOption = -1,
+    code: FunctionsOption = None,
 ) -> None:
     """Save a pipeline with its LoRA adapters merged into the encoder's weights.
 

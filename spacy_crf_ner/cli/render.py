@@ -1,7 +1,7 @@
 """`python -m spacy crf render`: a pipeline's predictions and mistakes as one HTML page."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 from typer import Argument, Option
 from wasabi import Printer
@@ -9,6 +9,7 @@ from wasabi import Printer
 from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.cli._options import BatchSizeOption, FunctionsOption, GoldArgument, GpuOption, ModelArgument
 from spacy_crf_ner.evaluation.html_report import render_page
 from spacy_crf_ner.evaluation.predictions import load_pipeline, predict, read_examples
 from spacy_crf_ner.messages import show_path
@@ -16,16 +17,14 @@ from spacy_crf_ner.messages import show_path
 
 @app.command("render")
 def render_cli(
-    model: Annotated[str, Argument(help="Package name or directory of the pipeline")],
-    data: Annotated[
-        Path, Argument(help="Gold docs: a .spacy file or one of another format, or a directory of them")
-    ],
+    model: ModelArgument,
+    data: GoldArgument,
     output: Annotated[Path, Argument(help="HTML file to write")],
     limit: Annotated[int, Option("--limit", "-n", min=1, help="Docs to show at most")] = 100,
     errors_only: Annotated[bool, Option("--errors-only", "-e", help="Show docs with mistakes alone")] = False,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU ID, or -1 for the CPU")] = -1,
-    code: Annotated[Optional[Path], Option("--code", "-c", help="Python file with registered functions")] = None,
-    batch_size: Annotated[Optional[int], Option(min=1, help="Docs a batch; the pipeline's own by default")] = None,
+    gpu_id: GpuOption = -1,
+    code: FunctionsOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Show what a pipeline predicts on gold docs, with missed and spurious entities marked.
 

@@ -10,17 +10,16 @@ from wasabi import Printer
 from spacy_crf_ner.atomic_files import whole_directory
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
-from spacy_crf_ner.cli._reading import (
+from spacy_crf_ner.cli._options import (
     CodeOption,
     EncodingOption,
     FormatOption,
     LangOption,
     RepairOption,
     SetOption,
-    blank,
-    parse_settings,
-    teller,
+    SpansKeyOption,
 )
+from spacy_crf_ner.cli._reading import blank, parse_settings, teller
 from spacy_crf_ner.corpus.split import Split, check_asked, split
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.docbin import make_doc_bin
@@ -48,9 +47,7 @@ def split_cli(
     format: FormatOption = AUTO,
     encoding: EncodingOption = None,
     lang: LangOption = "zh",
-    spans_key: Annotated[
-        Optional[str], Opt("--spans-key", help="Keep all entities in doc.spans[KEY], those too that overlap")
-    ] = None,
+    spans_key: SpansKeyOption = None,
     repair: RepairOption = False,
     settings: SetOption = None,
     code: CodeOption = None,
