@@ -77,6 +77,16 @@ def make_reader(scheme: Scheme) -> TaggedReader:
         spelling: str = STANDARD,
         type: Optional[str] = None,
     ) -> Iterator[Doc]:
+        """Read a file of tags.
+
+        source (Source): The file.
+        make (DocMaker): Makes the docs.
+        repair (bool): Correct what breaks the scheme and has one obvious reading, and count it.
+        positions (bool): Each token ends in its position in the word, from 0, as in Weibo NER; it is taken away.
+        spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
+        type (Optional[str]): The label of all entities, where tags are letters without one.
+        YIELDS (Doc): The docs, one per sentence.
+        """
         check_bool("repair", repair)
         check_bool("positions", positions)
         check_spelling(spelling, type)
