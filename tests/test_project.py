@@ -18,7 +18,7 @@ from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
 from tests.encoder.util import save_tiny_bert
-from tests.readme import runs_readme
+from tests.pages import PAGES, blocks_of, runs_command
 from tests.util import get_pipe
 from tests.warm_python import WarmPython
 
@@ -41,7 +41,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(shell: WarmPython, project: Path, command: str, arguments: str = "") -> None:
-    """Run a command of the README, whose PATH is assets/real and whose GPU is the CPU, with further arguments."""
+    """Run a command of the pages, whose PATH is assets/real and whose GPU is the CPU, with further arguments."""
     command = command.replace("PATH", "assets/real").replace("--vars.gpu_id 0", "--vars.gpu_id -1")
     status, printed = shell.run(f"{command} {arguments}", project)
     assert status == 0, printed
@@ -64,13 +64,7 @@ def check_outputs(project: Path, name: str, n_test_docs: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_workflow_all_runs_with_two_steps(project: Path, shell: WarmPython) -> None:
-    run(shell, project, "python -m spacy project run all .", f'--vars.train_args " {TWO_STEPS}"')
-    check_outputs(project, "sample", 40)
-
-
-@pytest.mark.slow
-@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.gpu_id")
+@runs_command("python -m spacy project run msra . --vars.msra PATH --vars.gpu_id")
 def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(
     command: str, project: Path, shell: WarmPython
 ) -> None:
@@ -86,7 +80,7 @@ def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(
 
 
 @pytest.mark.slow
-@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.msra_config")
+@runs_command("python -m spacy project run msra . --vars.msra PATH --vars.msra_config")
 def test_the_workflow_msra_runs_on_a_cpu(command: str, project: Path, shell: WarmPython) -> None:
     (project / "assets" / "sample").rename(project / "assets" / "real")
     run(shell, project, command, f'--vars.msra_args " {TWO_STEPS}"')
@@ -94,8 +88,8 @@ def test_the_workflow_msra_runs_on_a_cpu(command: str, project: Path, shell: War
 
 
 @pytest.mark.slow
-@runs_readme("python -m spacy init vectors zh VECTORS.vec training/vectors", "init_vectors")
-@runs_readme("python -m spacy project run msra . --vars.msra PATH --vars.msra_name msra_vectors")
+@runs_command("python -m spacy init vectors zh VECTORS.vec training/vectors", "init_vectors")
+@runs_command("python -m spacy project run msra . --vars.msra PATH --vars.msra_name msra_vectors")
 def test_the_workflow_msra_takes_vectors(
     command: str, init_vectors: str, project: Path, shell: WarmPython
 ) -> None:
@@ -113,7 +107,7 @@ def test_the_workflow_msra_takes_vectors(
 
 
 @pytest.mark.slow
-@runs_readme("python -m spacy project run cluener")
+@runs_command("python -m spacy project run cluener")
 def test_the_workflow_cluener_runs_without_a_test_set(command: str, project: Path, shell: WarmPython) -> None:
     data = project / "assets" / "real"
     data.mkdir()
@@ -128,7 +122,7 @@ def test_the_workflow_cluener_runs_without_a_test_set(command: str, project: Pat
 
 
 @pytest.mark.slow
-@runs_readme("python -m spacy project run weibo")
+@runs_command("python -m spacy project run weibo")
 def test_the_workflow_weibo_takes_positions_away(command: str, project: Path, shell: WarmPython) -> None:
     data = project / "assets" / "real"
     data.mkdir()
@@ -146,7 +140,7 @@ def test_the_workflow_weibo_takes_positions_away(command: str, project: Path, sh
 
 
 @pytest.mark.slow
-@runs_readme("python -m spacy project run wnut17")
+@runs_command("python -m spacy project run wnut17")
 def test_the_workflow_wnut17_reads_words(command: str, project: Path, shell: WarmPython) -> None:
     data = project / "assets" / "real"
     data.mkdir()
@@ -190,9 +184,9 @@ def test_a_partial_config_is_filled_from_the_defaults() -> None:
     assert nlp.config["components"]["crf_ner"]["model"]["@architectures"] == "spacy-crf-ner.CRFTagger.v1"
 
 
-def test_the_optimizer_of_the_readme_is_one() -> None:
-    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf8"), flags=re.DOTALL)
-    (block,) = [block for block in blocks if "spacy-crf-ner.AdamW.v1" in block]
+def test_the_optimizer_of_the_pages_is_one() -> None:
+    blocks = [block for page in PAGES for block in blocks_of(page) if block.language == "ini"]
+    (block,) = [block.text for block in blocks if "spacy-crf-ner.AdamW.v1" in block.text]
     optimizer = registry.resolve(Config().from_str(f"[training]\n\n{block}")["training"])["optimizer"]
     names = ["transformer.encoder.layer.0.output.dense.weight", "head.output.weight", "crf.transitions"]
     assert [optimizer._groups.of(name).name for name in names] == ["encoder", "head", "crf"]

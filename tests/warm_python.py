@@ -53,6 +53,19 @@ class WarmPython:
         assert self._server.stdout is not None and self._server.stdout.readline() == b"ready\n"
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, "PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
+        self.python = str(folder / "python")
+        """What stands in for `sys.executable`. A signal reaches the client, not what runs."""
+
+    def spacy(self, *arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m spacy ARGUMENTS` with streams of its own.
+
+        arguments (object): The arguments.
+        options (Any): Of `subprocess.run`.
+        RETURNS (CompletedProcess): The exit status, standard output and standard error.
+        """
+        command = [self.python, "-m", "spacy", *map(str, arguments)]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.run(command, **{"encoding": "utf8", "timeout": 120, **streams, **options})
 
     def run(self, command: str, folder: Path) -> Tuple[int, str]:
         """Run a command line of bash.

@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -14,6 +13,7 @@ from typer.testing import CliRunner, Result
 from spacy_crf_ner.cli import app
 from tests.evaluation.util import Entity, make_doc, write_docs, write_pipeline
 from tests.util import TEXTS, entity_offsets, ents, examples_from, get_pipe, optimizer, overfitted
+from tests.warm_python import WarmPython
 
 pytest.importorskip("matplotlib")
 
@@ -262,9 +262,7 @@ def test_directory_that_may_not_be_written(tmp_path: Path, model: Path, data: Pa
     assert "locked" in result.stderr
 
 
-def test_command_is_found_by_spacy() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "spacy", "crf", "calibrate", "--help"], capture_output=True, text=True, check=False
-    )
+def test_command_is_found_by_spacy(shell: WarmPython) -> None:
+    done = shell.spacy("crf", "calibrate", "--help")
     assert done.returncode == 0, done.stderr
     assert "--component" in done.stdout

@@ -1,8 +1,5 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -17,6 +14,7 @@ from tests.corpus.test_vocabulary import save_vectors
 from tests.corpus.util import PER, others, people
 from tests.encoder.util import save_tiny_bert
 from tests.evaluation.util import gold_docs, make_doc, write_docs
+from tests.warm_python import WarmPython
 
 
 def check(
@@ -378,16 +376,9 @@ def test_code_may_register_a_language_and_a_format(tmp_path: Path) -> None:
     assert row(result, "Entities") == ["2"]
 
 
-def test_the_command_of_the_readme(tmp_path: Path) -> None:
+def test_command_is_found_by_spacy(tmp_path: Path, shell: WarmPython) -> None:
     paths = [write_docs(tmp_path / f"{name}.spacy", docs) for name, docs in (("train", people()), ("dev", bad()))]
-    result = subprocess.run(
-        [sys.executable, "-m", "spacy", "crf", "check", *map(str, paths)],
-        capture_output=True,
-        text=True,
-        encoding="utf8",
-        env={**os.environ, "PYTHONUTF8": "1"},
-        check=False,
-    )
+    result = shell.spacy("crf", "check", *paths)
     assert result.returncode == 1
     assert "0 notes" not in result.stdout
     assert "1 error, 4 warnings, 1 note" in result.stdout

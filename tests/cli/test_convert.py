@@ -17,6 +17,7 @@ import spacy_crf_ner.cli  # noqa: F401
 from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.cli.util import invoke
 from tests.formats.util import BAD_LINES, MENDABLE_LINES, write_bio
+from tests.warm_python import WarmPython
 
 run = partial(invoke, "convert")
 
@@ -34,19 +35,15 @@ def bio(tmp_path: Path) -> Path:
     return path
 
 
-def command_line(*args: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "spacy", "crf", "convert", *map(str, args)]
-    return subprocess.run(command, capture_output=True, timeout=120, text=True, encoding="utf8", check=False)
-
-
 def table(stdout: str) -> dict[str, str]:
     """The summary's rows."""
     rows = (line.rsplit(maxsplit=1) for line in stdout.splitlines() if line.strip())
     return {row[0].strip(): row[1] for row in rows if len(row) == 2}
 
 
-def test_command_line_writes_docs_and_the_table(bio: Path, tmp_path: Path) -> None:
-    result = command_line(bio, tmp_path / "corpus" / "train", "--n-docs-per-file", 2, "--lang", "zh")
+def test_command_line_writes_docs_and_the_table(bio: Path, tmp_path: Path, shell: WarmPython) -> None:
+    output = tmp_path / "corpus" / "train"
+    result = shell.spacy("crf", "convert", bio, output, "--n-docs-per-file", 2, "--lang", "zh")
     assert result.returncode == 0, result.stderr
     assert result.stderr == f"{bio}: read as --format bio (tags with B-, I-)\n"  # and no progress bar
     rows = table(result.stdout)
@@ -58,13 +55,13 @@ def test_command_line_writes_docs_and_the_table(bio: Path, tmp_path: Path) -> No
         "PER": "1",
     }
     assert (rows["Characters"], rows["Longest (characters)"], rows["Longest (tokens)"]) == ("6", "3", "3")
-    files = sorted((tmp_path / "corpus" / "train").iterdir())
+    files = sorted(output.iterdir())
     assert [len(DocBin().from_disk(path)) for path in files] == [2, 1]
 
 
-def test_command_line_stops_at_bad_input(bio: Path, tmp_path: Path) -> None:
+def test_command_line_stops_at_bad_input(bio: Path, tmp_path: Path, shell: WarmPython) -> None:
     bio.write_bytes(bio.read_bytes() + b"\xff O\n")
-    result = command_line(bio, tmp_path / "out")
+    result = shell.spacy("crf", "convert", bio, tmp_path / "out")
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1].startswith(f"{bio}:10: not UTF-8")
@@ -90,12 +87,11 @@ def test_termination_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
-def test_command_line_shows_progress_on_a_terminal(bio: Path, tmp_path: Path) -> None:
+def test_command_line_shows_progress_on_a_terminal(bio: Path, tmp_path: Path, shell: WarmPython) -> None:
     import pty
 
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "spacy", "crf", "convert", str(bio), str(tmp_path / "out")]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=follower, check=True, timeout=120)
+    shell.spacy("crf", "convert", bio, tmp_path / "out", stdout=subprocess.DEVNULL, stderr=follower, check=True)
     os.set_blocking(leader, False)
     shown = os.read(leader, 4096)
     os.close(follower)
@@ -185,15 +181,14 @@ def test_several_inputs_and_folders_go_into_one_output(bio: Path, tmp_path: Path
     ]
 
 
-def test_a_filter_reads_and_writes_pipes(bio: Path) -> None:
-    command = [sys.executable, "-m", "spacy", "crf", "convert", "-", "-", "--to", "jsonl"]
+def test_a_filter_reads_and_writes_pipes(bio: Path, shell: WarmPython) -> None:
     with bio.open("rb") as file_:
-        result = subprocess.run(command, stdin=file_, capture_output=True, timeout=120, check=True)
-    records = [json.loads(line) for line in result.stdout.decode("utf8").splitlines()]
+        result = shell.spacy("crf", "convert", "-", "-", "--to", "jsonl", stdin=file_, check=True)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [record["text"] for record in records] == ["中国人", "李", "京津"]
     assert records[2]["spans"] == [{"start": 0, "end": 1, "label": "LOC"}, {"start": 1, "end": 2, "label": "LOC"}]
-    assert result.stderr.startswith(b"-: read as --format bio")
-    assert table(result.stderr.decode("utf8"))["Sentences"] == "3"  # what is lost would stand there
+    assert result.stderr.startswith("-: read as --format bio")
+    assert table(result.stderr)["Sentences"] == "3"  # what is lost would stand there
 
 
 def test_output_is_missing(bio: Path) -> None:

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from spacy_crf_ner.cli import app
 from tests.evaluation.util import gold_docs, make_doc, write_docs, write_pipeline
+from tests.warm_python import WarmPython
 
 PATTERNS = {"张三": "PER", "北京": "LOC", "今天": "LOC"}
 
@@ -125,9 +124,7 @@ def test_errors_are_one_line(tmp_path: Path, model: Path, data: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-def test_command_is_found_by_spacy() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "spacy", "crf", "evaluate", "--help"], capture_output=True, text=True, check=False
-    )
+def test_command_is_found_by_spacy(shell: WarmPython) -> None:
+    done = shell.spacy("crf", "evaluate", "--help")
     assert done.returncode == 0, done.stderr
     assert "--report" in done.stdout

@@ -1,7 +1,5 @@
 import re
 import shlex
-import subprocess
-import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,6 +22,7 @@ from spacy_crf_ner.cli import init_config as command_module
 from spacy_crf_ner.cli.init_config import Head, init_config
 from tests.encoder.util import save_tiny_bert
 from tests.util import TEXTS, examples_from, get_pipe, head_of
+from tests.warm_python import WarmPython
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ENCODER = "hfl/chinese-roberta-wwm-ext"
@@ -334,11 +333,10 @@ def test_an_error_of_the_template_is_not_written(
 
 
 @pytest.mark.slow
-def test_stdout_is_the_config_alone() -> None:
-    command = [sys.executable, "-m", "spacy", "crf", "init-config", "-", "--encoder", "my/编码器"]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
-    assert done.stdout == init_config(encoder="my/编码器").encode("utf8")
-    assert done.stderr == b""
+def test_stdout_is_only_the_config(shell: WarmPython) -> None:
+    done = shell.spacy("crf", "init-config", "-", "--encoder", "my/编码器", check=True)
+    assert done.stdout == init_config(encoder="my/编码器")
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.cfg")), ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ from spacy.language import Language
 
 from tests.encoder.util import LISTENER, save_tiny_bert
 from tests.util import NO_STEP, SMALL_MODEL, TEXTS, examples_from, get_pipe, optimizer
+from tests.warm_python import WarmPython
 
 LORA: Dict[str, Any] = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 4, "targets": ["query", "output.dense"]}
 
@@ -36,14 +37,9 @@ def vectors(nlp: Language) -> List[numpy.ndarray]:
     return [doc._.trf_data.model_output.last_hidden_state for doc in nlp.pipe([text for text, _ in TEXTS])]
 
 
-def run(*arguments: Any) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "spacy", "crf", "merge-lora", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("save_mode", ["full", "adapter"])
 def test_the_merged_pipeline_computes_the_same_without_peft_and_without_the_base(
-    save_mode: str, tmp_path: Path
+    save_mode: str, tmp_path: Path, shell: WarmPython
 ) -> None:
     encoder = save_tiny_bert(tmp_path / "encoder", [text for text, _ in TEXTS])
     nlp = adapted(encoder, save_mode)
@@ -51,7 +47,7 @@ def test_the_merged_pipeline_computes_the_same_without_peft_and_without_the_base
     assert plain.lora_B["default"].weight.abs().max() > 1e-3  # the adapters do something
     before = vectors(nlp)
     nlp.to_disk(tmp_path / "model")
-    done = run(tmp_path / "model", tmp_path / "merged")
+    done = shell.spacy("crf", "merge-lora", tmp_path / "model", tmp_path / "merged")
     assert done.returncode == 0, done.stderr
     encoder.rename(tmp_path / "gone")
     numpy.save(tmp_path / "before.npy", numpy.concatenate(before, axis=1))
@@ -75,48 +71,41 @@ assert not [name for name in names if "lora" in name or "base_layer" in name], n
     assert float(checked.stdout) < 1e-5
 
 
-def test_the_original_is_left_as_it_is(tmp_path: Path) -> None:
+def test_the_original_is_left_as_it_is(tmp_path: Path, shell: WarmPython) -> None:
     encoder = save_tiny_bert(tmp_path / "encoder", [text for text, _ in TEXTS])
     nlp = adapted(encoder, "full")
     nlp.to_disk(tmp_path / "model")
     content = (tmp_path / "model/transformer/model").read_bytes()
-    assert run(tmp_path / "model", tmp_path / "merged").returncode == 0
+    assert shell.spacy("crf", "merge-lora", tmp_path / "model", tmp_path / "merged").returncode == 0
     assert (tmp_path / "model/transformer/model").read_bytes() == content
     again = spacy.load(tmp_path / "model")
     assert all(numpy.array_equal(a, b) for a, b in zip(vectors(nlp), vectors(again)))
 
 
-def test_an_encoder_of_the_components_own_is_merged_too(tmp_path: Path) -> None:
+def test_an_encoder_of_the_components_own_is_merged_too(tmp_path: Path, shell: WarmPython) -> None:
     nlp = adapted(save_tiny_bert(tmp_path / "encoder", [text for text, _ in TEXTS]), "full")
     nlp.replace_listeners("transformer", "crf_ner", ["model.tok2vec"])
     nlp.remove_pipe("transformer")
-    before = [get_pipe(nlp, "crf_ner").predict([nlp.make_doc(text)]).emissions[0] for text, _ in TEXTS]
+    before = [get_pipe(nlp, "crf_ner").predict([nlp.make_doc(text)]).by_doc()[0] for text, _ in TEXTS]
     nlp.to_disk(tmp_path / "model")
-    assert run(tmp_path / "model", tmp_path / "merged").returncode == 0
+    assert shell.spacy("crf", "merge-lora", tmp_path / "model", tmp_path / "merged").returncode == 0
     merged = spacy.load(tmp_path / "merged")
-    after = [get_pipe(merged, "crf_ner").predict([merged.make_doc(text)]).emissions[0] for text, _ in TEXTS]
+    after = [get_pipe(merged, "crf_ner").predict([merged.make_doc(text)]).by_doc()[0] for text, _ in TEXTS]
     for a, b in zip(before, after):
         torch.testing.assert_close(torch.from_numpy(a), torch.from_numpy(b), rtol=0, atol=1e-5)
     assert "lora" not in str(get_pipe(merged, "crf_ner").model.get_ref("tok2vec").layers[0].layers[0].transformer)
 
 
-def test_what_cannot_be_merged_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_merged_is_refused_in_one_line(tmp_path: Path, shell: WarmPython) -> None:
     plain = spacy.blank("zh")
     plain.add_pipe("sentencizer")
     plain.to_disk(tmp_path / "plain")
-    done = run(tmp_path / "plain", tmp_path / "merged")
+    done = shell.spacy("crf", "merge-lora", tmp_path / "plain", tmp_path / "merged")
     assert done.returncode == 1
     assert "has no LoRA adapters in ['sentencizer']" in done.stderr
     assert not (tmp_path / "merged").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("mine")
-    done = run(tmp_path / "plain", tmp_path / "full")
+    done = shell.spacy("crf", "merge-lora", tmp_path / "plain", tmp_path / "full")
     assert done.returncode == 1
     assert "is not empty" in done.stderr
-
-
-def test_other_commands_do_not_wait_for_transformers() -> None:
-    """spaCy imports all commands for each, and transformers takes longer than all else together."""
-    code = "import sys, spacy_crf_ner.cli; print('transformers' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import spacy_crf_ner.cli.split  # noqa: F401
 from tests.cli.util import invoke
+from tests.warm_python import WarmPython
 
 run = partial(invoke, "split")
 
@@ -75,10 +76,9 @@ def rows(stdout: str) -> Dict[str, List[str]]:
     return found
 
 
-def test_command_line_writes_the_parts_and_the_table(data: Path, tmp_path: Path) -> None:
+def test_command_line_writes_the_parts_and_the_table(data: Path, tmp_path: Path, shell: WarmPython) -> None:
     out = tmp_path / "new" / "corpus"
-    command = [*COMMAND, str(data), "--dev", "0.1", "--test", "8", "--output", str(out)]
-    result = subprocess.run(command, capture_output=True, timeout=120, text=True, encoding="utf8", check=False)
+    result = shell.spacy("crf", "split", data, "--dev", "0.1", "--test", "8", "--output", out)
     assert result.returncode == 0, result.stderr
     assert names(out) == ["dev.spacy", "test.spacy", "train.spacy"]
     parts = {name: read_docs(out / f"{name}.spacy") for name in ("train", "dev", "test")}

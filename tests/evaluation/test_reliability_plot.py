@@ -76,12 +76,6 @@ def test_interval_holds_its_share(count: int, fraction: float) -> None:
     assert -1e-12 <= low <= share <= high <= 1 + 1e-12
 
 
-def test_commands_do_not_import_matplotlib() -> None:
-    code = "import sys, spacy_crf_ner.cli; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 def test_process_keeps_its_backend(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -291,7 +291,9 @@ def test_progress_adds_up_to_the_file(tmp_path: Path, bio: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("folder", "name"), MSRA)
+@pytest.mark.parametrize(
+    ("folder", "name"), [pytest.param(*key, marks=pytest.mark.deep if "train" in key[1] else ()) for key in MSRA]
+)
 def test_counts_of_both_msra_copies(data_dir: Path, tmp_path: Path, folder: str, name: str) -> None:
     counts, _ = convert(data_dir / folder / name, tmp_path / "out", settings={"repair": True})
     found = (counts.docs, counts.tokens, counts.entities, counts.longest_tokens, counts.notes)

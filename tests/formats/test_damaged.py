@@ -14,7 +14,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from tests.formats.reading import BLANK, found_in, put
 from tests.formats.samples import SAMPLES
 
-N_FILES = 120
+N_FILES = 60
 """Damaged files of each format; each is read twice, with its format given and told."""
 
 Damage = Callable[[random.Random, str], str]
