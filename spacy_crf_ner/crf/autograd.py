@@ -34,7 +34,7 @@ def chain_from_tensors(
     """
 
     def on_host(x: Tensor) -> Floats:
-        return x.detach().double().cpu().numpy()
+        return x.detach().cpu().double().numpy()
 
     allowed = None if lattice is None else lattice.cpu().numpy()
     return Chain(on_host(emissions), on_host(start), on_host(transitions), on_host(end), sequences, allowed)
@@ -78,7 +78,8 @@ class _LogLikelihood(torch.autograd.Function):
         gold = numpy.zeros((0, 0), dtype=bool) if lattice is None else lattice.cpu().numpy()
         likelihood = log_likelihood(chain, gold, None if tags is None else tags.cpu().numpy())
         potentials = (emissions, start, transitions, end)
-        ctx.likelihood, ctx.chain, ctx.tags, ctx.gold = likelihood, chain, tags, gold
+        ctx.likelihood, ctx.gold = likelihood, gold
+        ctx.inputs = [(x.dtype, x.device) for x in potentials]
         ctx.save_for_backward(*potentials)
         return torch.from_numpy(likelihood.values).to(emissions.device)
 
@@ -92,8 +93,11 @@ class _LogLikelihood(torch.autograd.Function):
 
 def _gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Tensor, ...]:
     """For emissions, start, transitions and end, each in its own dtype and on its own device."""
-    counts = ctx.likelihood.gradient(d_likelihood.double().cpu().numpy())
-    return tuple(torch.from_numpy(count).to(x.dtype).to(x.device) for count, x in zip(counts, ctx.saved_tensors))
+    counts = ctx.likelihood.gradient(d_likelihood.cpu().double().numpy())
+    # Not of the saved tensors: the counts do not depend on them, which may have changed in their place since.
+    return tuple(
+        torch.from_numpy(count).to(dtype).to(device) for count, (dtype, device) in zip(counts, ctx.inputs)
+    )
 
 
 def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], ...]:
@@ -101,16 +105,35 @@ def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], .
     # Emissions may depend on the other three: each derivative is by the argument alone.
     emissions, start, transitions, end = (x.view_as(x) for x in ctx.saved_tensors)
     inputs = (emissions, start, transitions, end)
-    layout, gold = ctx.chain.layout, ctx.gold
-    if ctx.tags is not None:
-        # A path is a lattice of one tag per token.
-        gold = numpy.zeros(emissions.shape, dtype=bool)
-        gold[layout.source, ctx.tags.cpu().numpy()[layout.source]] = True
-    lattice = torch.from_numpy(gold).to(emissions.device)
-    likelihood = _log_partition(*inputs, layout, lattice) - _log_partition(*inputs, layout, None)
+    layout: Layout = ctx.likelihood.chain.layout
+    # A row whose tags are all known is scored as its path: under a lattice, what the path may not take would be as
+    # good as what it takes.
+    gold = _path_scores(*inputs, layout, torch.from_numpy(ctx.likelihood.path).to(emissions.device))
+    opened = torch.from_numpy(ctx.likelihood.opened).to(emissions.device)
+    if len(opened):
+        lattice = torch.from_numpy(ctx.gold).to(emissions.device)
+        partial = _log_partition(*inputs, layout, lattice)
+        gold = gold.index_copy(0, opened, partial.index_select(0, opened))
+    likelihood = gold - _log_partition(*inputs, layout, None)
     wanted = [x for x, needed in zip(inputs, ctx.needs_input_grad) if needed]
     found = iter(torch.autograd.grad(likelihood, wanted, d_likelihood, create_graph=True, materialize_grads=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:4])
+
+
+def _path_scores(
+    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, layout: Layout, path: Tensor
+) -> Tensor:
+    """The score of each row's path, differentiable. path: (n_positions,). *Shape:* (batch_size,), float64."""
+    device, first = emissions.device, layout.n_first
+    source, row, previous, last, filled = (
+        torch.from_numpy(x).to(device)
+        for x in (layout.source, layout.row, layout.previous, layout.last, layout.filled)
+    )
+    scores = emissions[source, path].double()
+    steps = torch.cat((start[path[:first]].double(), transitions[path[previous], path[first:]].double()))
+    totals = scores.new_zeros(len(filled)).index_add(0, row, scores + steps)
+    rows = filled.nonzero().squeeze(1)
+    return totals.index_add(0, rows, end[path[last[rows]]].double())
 
 
 def _log_partition(

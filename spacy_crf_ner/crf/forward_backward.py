@@ -215,11 +215,11 @@ class ScaledPosterior:
 def _exponentiate(x: Floats) -> None:
     """The exponential, in place. Torch's is three times as fast where the processor has no AVX-512, and is taken
     where torch is loaded anyway; the two differ in the last bit at most."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+    from_numpy = getattr(sys.modules.get("torch"), "from_numpy", None)
+    if from_numpy is None:
         numpy.exp(x, out=x)
     else:
-        torch.from_numpy(x).exp_()
+        from_numpy(x).exp_()
 
 
 def _recurse(both: Floats, step: Floats, first: Floats, sizes: List[int]) -> Tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ from typing import Optional
 
 import numpy
 
-from spacy_crf_ner.crf.chain import Chain, ExpectedCounts, Floats, Lattice
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain, ExpectedCounts, Floats, Lattice
 from spacy_crf_ner.crf.forward_backward import Posterior, expected_counts, posterior
 from spacy_crf_ner.crf.layout import Ints
 
@@ -21,13 +21,16 @@ class Likelihood:
 
     values (ndarray): *Shape:* (batch_size,), float64, in nats: the log of the share of mass that the allowed paths
         have; 0 for an empty row, at most about `FORBIDDEN` where no legal path is allowed.
+    chain (Chain): The batch.
+    path (ndarray): *Shape:* (n_positions,), int64: the gold tags in the layout's order, where they are known.
+    opened (ndarray): *Shape:* (n,), int64: the rows that have a token whose tag is not known.
     """
 
     values: Floats
-    _chain: Chain
-    _path: Ints
+    chain: Chain
+    path: Ints
+    opened: Ints
     _posterior: Posterior
-    _opened: Ints
     _of_opened: Optional[Posterior]
 
     def gradient(self, weight: Optional[Floats] = None) -> ExpectedCounts:
@@ -36,14 +39,18 @@ class Likelihood:
         weight (Optional[ndarray]): *Shape:* (batch_size,): the derivative by each row's value; ones by default.
         RETURNS (ExpectedCounts): The gradient.
         """
-        n_tokens = len(self._chain.emissions)
+        n_tokens = len(self.chain.emissions)
         weight = numpy.ones(len(self.values)) if weight is None else weight
+        with numpy.errstate(all="ignore"):  # an infinite weight makes a gradient that is not a number
+            return self._gradient(weight, n_tokens)
+
+    def _gradient(self, weight: Floats, n_tokens: int) -> ExpectedCounts:
         gradient = expected_counts(self._posterior, n_tokens, -weight)
         by_path = weight.copy()
-        by_path[self._opened] = 0.0
-        _add_path(gradient, self._chain, self._path, by_path)
+        by_path[self.opened] = 0.0
+        _add_path(gradient, self.chain, self.path, by_path)
         if self._of_opened is not None:
-            for total, allowed in zip(gradient, expected_counts(self._of_opened, n_tokens, weight[self._opened])):
+            for total, allowed in zip(gradient, expected_counts(self._of_opened, n_tokens, weight[self.opened])):
                 total += allowed
         return gradient
 
@@ -73,7 +80,8 @@ def log_likelihood(chain: Chain, gold: Lattice, tags: Optional[Ints] = None) -> 
     if len(opened):
         of_opened = posterior(chain.rows(opened).under(gold if chain.lattice is None else gold & chain.lattice))
         values[opened] = of_opened.log_z
-    return Likelihood(values - found.log_z, chain, path, found, opened, of_opened)
+    with numpy.errstate(all="ignore"):
+        return Likelihood(values - found.log_z, chain, path, opened, found, of_opened)
 
 
 def _steps(chain: Chain, path: Ints) -> Ints:
@@ -89,7 +97,10 @@ def _path_scores(chain: Chain, path: Ints) -> Floats:
     RETURNS (ndarray): *Shape:* (batch_size,), in nats; 0 for an empty row.
     """
     layout = chain.layout
-    score = chain.emissions.reshape(-1).take(layout.source * chain.n_tags + path)
+    places = layout.source * chain.n_tags + path
+    score = chain.emissions.reshape(-1).take(places)
+    if chain.lattice is not None:
+        score[~chain.lattice.reshape(-1).take(places)] = FORBIDDEN
     score[: layout.n_first] += chain.start.take(path[: layout.n_first])
     score[layout.n_first :] += chain.transitions.reshape(-1).take(_steps(chain, path))
     end = chain.end.take(layout.at_last(path))

@@ -178,7 +178,7 @@ class CRFEntityRecognizer(TrainablePipe):
         """Compute the CRF's potentials of a batch of docs, without modifying them.
 
         docs (Iterable[Doc]): The docs.
-        RETURNS (Potentials): One emission array a doc; `set_annotations` decodes them.
+        RETURNS (Potentials): The emissions of all docs, and the CRF's; `set_annotations` decodes them.
         RAISES (ValueError): The model listens to a pipe that has not run over the docs.
         """
         docs = list(docs)
@@ -237,7 +237,7 @@ class CRFEntityRecognizer(TrainablePipe):
         k (int): How many, at least 1; there are fewer where fewer are possible.
         RETURNS (List[List[Hypothesis]]): For each doc, best first: the entities that would be set and the
             probability of all of them together.
-        RAISES (ValueError): `k` is below 1.
+        RAISES (ValueError): `k` is below 1, or the model's scores are not finite numbers.
         """
         docs = list(docs)
         return self._decode(docs, self.predict(docs)).k_best(k)

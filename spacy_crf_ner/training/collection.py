@@ -56,7 +56,7 @@ class Collection(Generic[K, V]):
 
     def is_repeated(self, key: K) -> bool:
         """Whether a parameter has come in for this step already: the step is over, and `take` is to be called
-        before the parameter is added.
+        before the parameter is added. If nobody has said when a step is complete, the parameters do from now on.
 
         key (K): The parameter.
         """

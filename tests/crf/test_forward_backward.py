@@ -1,5 +1,7 @@
 """The oracle is enumeration; for long rows, the textbook's recursion in log space, differentiated by autograd."""
 
+import sys
+from types import ModuleType
 from typing import Any, List, Optional, Tuple, Type, Union
 
 import numpy
@@ -237,3 +239,14 @@ def test_a_batch_without_tokens_has_partitions_of_one_sequence(lengths: List[int
     ones = numpy.ones(len(found.layout.row))
     gamma, counts = found.tag_counts(ones), found.step_counts(ones)
     assert gamma.shape == (len(found.layout.row), 3) and not gamma.any() and not counts.any()
+
+
+def test_a_torch_that_is_not_there_or_not_whole_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case.random(1, [9, 4], bio(2), 3.0)
+    with_torch, _ = run(ScaledPosterior, case, "consecutive")
+    for stub in (None, ModuleType("torch")):
+        chain = chain_of(case.scheme.on(case.potentials), arranged([9, 4], "consecutive").sequences, case.allowed)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "torch", stub)
+            log_z = posterior(chain).log_z
+        assert log_z == pytest.approx(with_torch.log_z, rel=1e-14)

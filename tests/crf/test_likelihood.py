@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from spacy_crf_ner.crf.autograd import taped_log_likelihood
+from spacy_crf_ner.crf.likelihood import log_likelihood
 from tests.crf.util import (
     ARRANGEMENTS,
     SCHEMES,
@@ -18,6 +19,7 @@ from tests.crf.util import (
     arranged,
     bio,
     cases,
+    chain_of,
     free,
     legal_paths,
     log_partition,
@@ -372,3 +374,43 @@ def test_a_batch_without_tokens_has_no_loss_and_no_gradient(lengths: List[int], 
         assert not any(grad.any() for grad in gradients(likelihood, leaves, row_weights(case)))
         again = likelihood_of(case, leaves, how, partial)
         assert not any(grad.any() for grad in penalised(again, leaves, row_weights(case)))
+
+
+@pytest.mark.parametrize("forbidden", ["step", "emission"])
+def test_a_gradient_with_a_tape_is_that_without_where_the_gold_path_is_forbidden(forbidden: str) -> None:
+    """No other path shares what is left of the gold path's mass."""
+    case = Case.random(0, [4], bio(1), 1.0)._replace(gold=torch.tensor([0, 2, 1, 1]))
+    if forbidden == "emission":
+        case = case._replace(scheme=free(3))
+        case.potentials.emissions[1, 2] = -torch.inf
+    leaves = case.potentials.leaves()
+    plain = gradients(likelihood_of(case, leaves, "consecutive", partial=False), leaves, torch.ones(1))
+    total = likelihood_of(case, leaves, "consecutive", partial=False).sum()
+    taped = torch.autograd.grad(total, leaves, create_graph=True, materialize_grads=True)
+    close(taped, plain, rtol=0, atol=1e-12)
+
+
+def test_potentials_may_change_in_their_place_before_the_backward_pass() -> None:
+    """Counts do not depend on them."""
+    case = Case.random(0, [4, 2], free(3), 1.0)
+    leaf = case.potentials.emissions.clone().requires_grad_()
+    grads = []
+    for factor in (1.0, 2.0):
+        emissions = leaf * 1.0
+        flat = case.potentials._replace(emissions=emissions)
+        likelihood = taped_log_likelihood(*flat, arranged([4, 2], "consecutive").sequences, case.gold, None)
+        emissions.mul_(factor)
+        grads.append(torch.autograd.grad(likelihood.sum(), leaf)[0])
+    close(grads[0], grads[1], rtol=0, atol=0)
+
+
+def test_a_path_that_the_lattice_of_the_batch_forbids_has_next_to_no_likelihood() -> None:
+    case = Case.random(0, [3], free(3), 1.0)
+    case.potentials.emissions[1, 2] = 5.0
+    possible = torch.ones(3, 3, dtype=torch.bool)
+    possible[1, 2] = False
+    chain = chain_of(case.potentials, arranged([3], "consecutive").sequences, possible)
+    for tags in ([0, 2, 1], [0, 1, 1]):
+        gold = torch.nn.functional.one_hot(torch.tensor(tags), 3).bool().numpy()
+        (value,) = log_likelihood(chain, gold).values
+        assert value <= (-1e29 if tags[1] == 2 else 0.0) and (value > -100) == (tags[1] == 1)
