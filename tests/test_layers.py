@@ -17,6 +17,7 @@ LAYERS = (
     "labels",
     "tagging",
     "atomic_files",
+    "templates",
     "crf",
     "training.protocols",
     "torch_utils",

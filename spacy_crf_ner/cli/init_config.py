@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Optional, Tuple, Union
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from spacy import util
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaInit, ConfigSchemaTraining
@@ -21,6 +21,7 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination, require_stdout
 from spacy_crf_ner.cli._reading import blank
 from spacy_crf_ner.messages import show_path
+from spacy_crf_ner.templates import environment
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -150,17 +151,10 @@ def init_config(
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    made = environment(TEMPLATES, autoescape=False)
     # Jinja's own `tojson` is made for HTML: it escapes characters that a path may have.
-    environment.filters.update(json=_json, decimal=_decimal)
-    return environment
+    made.filters.update(json=_json, decimal=_decimal)
+    return made
 
 
 def _json(value: Any) -> str:

@@ -7,7 +7,6 @@ from a recursion with a tape.
 
 from typing import Any, List, Optional, Tuple
 
-import numpy
 import torch
 from torch import Tensor
 
@@ -40,26 +39,18 @@ def chain_from_tensors(
     return Chain(on_host(emissions), on_host(start), on_host(transitions), on_host(end), sequences, allowed)
 
 
-def taped_log_likelihood(
-    emissions: Tensor,
-    start: Tensor,
-    transitions: Tensor,
-    end: Tensor,
-    sequences: Sequences,
-    tags: Optional[Tensor],
-    lattice: Optional[Tensor],
+def likelihood_from_tensors(
+    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, sequences: Sequences, gold: Tensor
 ) -> Tensor:
     """The log-likelihood of each row's annotation.
 
     emissions, start, transitions, end, sequences: As of `chain_from_tensors`.
-    tags (Optional[Tensor]): *Shape:* (n_tokens,), int64: the gold tags; None: the lattice says which there may be.
-    lattice (Optional[Tensor]): *Shape:* (n_tokens, n_tags), bool: the tags that the annotation leaves to each
-        token.
+    gold (Tensor): Tags or a lattice, as of `likelihood.log_likelihood`.
     RETURNS (Tensor): *Shape:* (batch_size,), float64, in nats, on the device of the emissions. Differentiable by
         the first four, as often as wanted.
     RAISES (ValueError): As of `likelihood.log_likelihood`.
     """
-    return _LogLikelihood.apply(emissions, start, transitions, end, sequences, tags, lattice)
+    return _LogLikelihood.apply(emissions, start, transitions, end, sequences, gold)
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -71,12 +62,10 @@ class _LogLikelihood(torch.autograd.Function):
         transitions: Tensor,
         end: Tensor,
         sequences: Sequences,
-        tags: Optional[Tensor],
-        lattice: Optional[Tensor],
+        gold: Tensor,
     ) -> Tensor:
         chain = chain_from_tensors(emissions, start, transitions, end, sequences)
-        gold = numpy.zeros((0, 0), dtype=bool) if lattice is None else lattice.cpu().numpy()
-        likelihood = log_likelihood(chain, gold, None if tags is None else tags.cpu().numpy())
+        likelihood = log_likelihood(chain, gold.cpu().numpy())
         potentials = (emissions, start, transitions, end)
         ctx.likelihood, ctx.gold = likelihood, gold
         ctx.inputs = [(x.dtype, x.device) for x in potentials]
@@ -88,7 +77,7 @@ class _LogLikelihood(torch.autograd.Function):
         # Autograd switches its tape on in here where the caller asked for create_graph=True. `once_differentiable`
         # would not refuse that where the incoming gradient needs none, and the second derivative would be wrong.
         gradient = _taped_gradient if torch.is_grad_enabled() else _gradient
-        return (*gradient(ctx, d_likelihood), None, None, None)
+        return (*gradient(ctx, d_likelihood), None, None)
 
 
 def _gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Tensor, ...]:
@@ -111,8 +100,7 @@ def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], .
     gold = _path_scores(*inputs, layout, torch.from_numpy(ctx.likelihood.path).to(emissions.device))
     opened = torch.from_numpy(ctx.likelihood.opened).to(emissions.device)
     if len(opened):
-        lattice = torch.from_numpy(ctx.gold).to(emissions.device)
-        partial = _log_partition(*inputs, layout, lattice)
+        partial = _log_partition(*inputs, layout, ctx.gold.to(emissions.device))
         gold = gold.index_copy(0, opened, partial.index_select(0, opened))
     likelihood = gold - _log_partition(*inputs, layout, None)
     wanted = [x for x, needed in zip(inputs, ctx.needs_input_grad) if needed]

@@ -6,11 +6,12 @@ using incomplete annotations", COLING, eq. 4.
 """
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import numpy
+from numpy.typing import NDArray
 
-from spacy_crf_ner.crf.chain import FORBIDDEN, Chain, ExpectedCounts, Floats, Lattice
+from spacy_crf_ner.crf.chain import FORBIDDEN, Chain, ExpectedCounts, Floats
 from spacy_crf_ner.crf.forward_backward import Posterior, expected_counts, posterior
 from spacy_crf_ner.crf.layout import Ints
 
@@ -55,24 +56,23 @@ class Likelihood:
         return gradient
 
 
-def log_likelihood(chain: Chain, gold: Lattice, tags: Optional[Ints] = None) -> Likelihood:
+def log_likelihood(chain: Chain, gold: NDArray[Any]) -> Likelihood:
     """The log-likelihood of each row's annotation.
 
     chain (Chain): The batch; its own lattice says what is possible at all.
-    gold (ndarray): *Shape:* (n_tokens, n_tags), bool: the tags that the annotation leaves to each token. A row all
-        of whose tokens have one is scored as that path, any other by a recursion under this lattice.
-    tags (Optional[ndarray]): *Shape:* (n_tokens,), int64: the gold tags, where each token has one; `gold` is not
-        looked at then.
+    gold (ndarray): *Shape:* (n_tokens,), int64: the gold tags; or (n_tokens, n_tags), bool: the tags that the
+        annotation leaves to each token. A row all of whose tokens have one is scored as that path, any other by a
+        recursion under this lattice.
     RETURNS (Likelihood): Its values and its gradient.
     RAISES (ValueError): A tag is out of range, or `posterior` refuses the emissions.
     """
     layout = chain.layout
-    if tags is None:
+    if gold.ndim == 2:
         path = gold.argmax(axis=1)[layout.source]
         unknown = gold.sum(axis=1) != 1
         opened = numpy.flatnonzero(layout.per_row(unknown[layout.source].astype("float64")))
     else:
-        path, opened = tags[layout.source], numpy.zeros(0, dtype="int64")
+        path, opened = gold[layout.source], numpy.zeros(0, dtype="int64")
         _check_range(path, layout.row, chain.n_tags)
     found = posterior(chain)
     values = _path_scores(chain, path)

@@ -11,7 +11,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from spacy_crf_ner.crf.autograd import chain_from_tensors, taped_log_likelihood
+from spacy_crf_ner.crf.autograd import chain_from_tensors, likelihood_from_tensors
 from spacy_crf_ner.crf.chain import FORBIDDEN, Chain
 from spacy_crf_ner.crf.forward_backward import posterior
 from spacy_crf_ner.crf.layout import Sequences
@@ -109,9 +109,9 @@ class LinearChainCRF(torchcrf.CRF):
         inputs = (emissions.flatten(0, 1), *self._potentials(), sequences)
         if tags.dim() == 3:
             self._check_allowed(tags, mask)
-            likelihood = taped_log_likelihood(*inputs, None, tags.flatten(0, 1))
+            likelihood = likelihood_from_tensors(*inputs, tags.flatten(0, 1))
         else:
-            likelihood = taped_log_likelihood(*inputs, tags.flatten().long(), None)
+            likelihood = likelihood_from_tensors(*inputs, tags.flatten().long())
         if reduction == "none":
             return likelihood
         if reduction == "sum":

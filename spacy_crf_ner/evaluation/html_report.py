@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from spacy import displacy
 from spacy.displacy.render import EntityRenderer
 from spacy.tokens import Doc
@@ -13,6 +12,7 @@ from spacy.training import Example
 
 from spacy_crf_ner.evaluation.comparison import Comparison, Judged, Verdict, compare
 from spacy_crf_ner.evaluation.scores import Scores, score
+from spacy_crf_ner.templates import environment
 
 N_HUES = 24
 
@@ -92,7 +92,8 @@ def render_page(
         if not (errors_only and comparison.is_correct):
             articles.append(_article(number, example, comparison, colors))
     shown = f"Showing {len(articles):,} of {len(examples):,} documents"
-    html = _template().render(
+    template = environment(TEMPLATES, autoescape=True).get_template("report.html.jinja")
+    html = template.render(
         lang=lang,
         dir=examples[0].reference.vocab.writing_system.get("direction", "ltr") if examples else "ltr",
         title=title,
@@ -128,18 +129,6 @@ def type_colors(types: Iterable[str]) -> Dict[str, str]:
         taken[hue] = label
         colors[label] = f"hsl({hue * 360 // N_HUES}, 75%, 82%)"
     return colors
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
-    return environment.get_template("report.html.jinja")
 
 
 def _article(number: int, example: Example, comparison: Comparison, colors: Dict[str, str]) -> Article:

@@ -80,10 +80,8 @@ class Decoding:
                 "add it with add_label(), or clear() the gazetteer and add the phrases without it"
             )
         known = [constraints(doc, found, labels, inactive_labels) for doc, found in zip(docs, matches)]
-        lattices = [each.lattice for each in known]
-        self._is_set = [each.is_set for each in known]
-        self._words = [numpy.flatnonzero(lattice.any(axis=1)) for lattice in lattices]
-        chain = potentials.to_chain(lattices, temperature=temperature)
+        self._known = known
+        chain = potentials.to_chain([each.lattice for each in known], temperature=temperature)
         chain.check_finite(DIVERGED)
         # The states of the chain, and the tag that each is for.
         self._chain, self._tags = with_bonuses(chain, [each.bonuses for each in known])
@@ -140,7 +138,7 @@ class Decoding:
 
         states (ndarray): *Shape:* (n_words of the doc,), int64: a legal sequence.
         """
-        doc, words, is_set = self._docs[i], self._words[i], self._is_set[i]
+        doc, words, is_set = self._docs[i], self._known[i].words, self._known[i].is_set
         new = []
         for start, end, label in self._bio.spans(self._tags[states]):
             first, after = int(words[start]), int(words[end - 1]) + 1

@@ -108,11 +108,13 @@ class Constraints(NamedTuple):
 
     lattice (Lattice): *Shape:* (n_tokens, n_tags): which tags each token may have. That of whitespace is empty.
     bonuses (List[Bonus]): What phrases are worth, in words of the doc.
+    words (ndarray): *Shape:* (n_words,), int64: the tokens that are words.
     is_set (ndarray): *Shape:* (n_tokens,), bool: where entities are set on the doc already, or blocked.
     """
 
     lattice: Lattice
     bonuses: List[Bonus]
+    words: NDArray[numpy.int64]
     is_set: NDArray[numpy.bool_]
 
 
@@ -169,7 +171,8 @@ def constraints(
         following = i + int(words[i:].argmax())  # whitespace passes the bar on to the next word
         if not fixed[following]:
             lattice[following, tags.is_inside] = False
-    return Constraints(lattice, _bonuses(matches, lattice[words], words, index), is_set)
+    bonuses = _bonuses(matches, lattice[words], words, index)
+    return Constraints(lattice, bonuses, numpy.flatnonzero(words), is_set)
 
 
 def _bonuses(

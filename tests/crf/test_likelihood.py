@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from spacy_crf_ner.crf.autograd import taped_log_likelihood
+from spacy_crf_ner.crf.autograd import likelihood_from_tensors
 from spacy_crf_ner.crf.likelihood import log_likelihood
 from tests.crf.util import (
     ARRANGEMENTS,
@@ -38,8 +38,8 @@ def likelihood_of(case: Case, leaves: Potentials, how: str, partial: bool, gap: 
     filled = case.scheme.on(leaves)
     flat = filled._replace(emissions=arrangement.spread(filled.emissions, gap))
     if partial:
-        return taped_log_likelihood(*flat, arrangement.sequences, None, arrangement.spread(case.allowed))
-    return taped_log_likelihood(*flat, arrangement.sequences, arrangement.spread(case.gold, -100), None)
+        return likelihood_from_tensors(*flat, arrangement.sequences, arrangement.spread(case.allowed))
+    return likelihood_from_tensors(*flat, arrangement.sequences, arrangement.spread(case.gold, -100))
 
 
 def enumerated(case: Case, leaves: Potentials, partial: bool) -> Tensor:
@@ -125,9 +125,8 @@ def test_what_is_masked_does_not_matter_and_gets_no_gradient(scale: float, gap: 
         for x, tag in ((0.0, 0), (gap, -100)):
             leaves = case.scheme.on(case.potentials)
             leaves = leaves._replace(emissions=arrangement.spread(leaves.emissions, x)).leaves()
-            lattice = arrangement.spread(case.allowed, tag < 0) if partial else None
-            tags = None if partial else arrangement.spread(case.gold, tag)
-            likelihood = taped_log_likelihood(*leaves, arrangement.sequences, tags, lattice)
+            gold = arrangement.spread(case.allowed, tag < 0) if partial else arrangement.spread(case.gold, tag)
+            likelihood = likelihood_from_tensors(*leaves, arrangement.sequences, gold)
             results.append((likelihood.detach(), *gradients(likelihood, leaves, row_weights(case))))
         close(results[1], results[0], rtol=0, atol=0)
         assert not results[1][1][masked].any()
@@ -209,7 +208,7 @@ def test_no_gradient_reaches_what_a_scheme_forbids(scheme: Scheme) -> None:
     """Nor what stands in its place, which is what a model without a module to fill it in would train."""
     case = Case.random(0, [9, 4], scheme, 1.0)
     leaves = case.scheme.on(case.potentials).leaves()
-    likelihood = taped_log_likelihood(*leaves, arranged(case.lengths, "consecutive").sequences, case.gold, None)
+    likelihood = likelihood_from_tensors(*leaves, arranged(case.lengths, "consecutive").sequences, case.gold)
     grads = gradients(likelihood, leaves, row_weights(case))
     for grad, legal in zip(grads[1:], scheme):
         assert not grad[~legal].any()
@@ -242,7 +241,7 @@ def test_half_precision_emissions_take_their_own_gradient(dtype: torch.dtype) ->
     exact = half.detach().double().requires_grad_()
     for x in (half, exact):
         flat = potentials._replace(emissions=x)
-        taped_log_likelihood(*flat, arranged([4, 2], "consecutive").sequences, tags, None).sum().backward()
+        likelihood_from_tensors(*flat, arranged([4, 2], "consecutive").sequences, tags).sum().backward()
     assert half.grad is not None and exact.grad is not None and half.grad.dtype == dtype
     close(half.grad, exact.grad.to(dtype), rtol=1e-2, atol=1e-3)
 
@@ -254,7 +253,7 @@ def test_the_gradient_may_be_taken_twice_and_inputs_stay_as_they_are() -> None:
     sequences = arranged(case.lengths, "consecutive").sequences
     for lattice in (None, case.allowed.clone()):
         gold = case.gold.clone()
-        total = taped_log_likelihood(*leaves, sequences, None if lattice is not None else gold, lattice).sum()
+        total = likelihood_from_tensors(*leaves, sequences, gold if lattice is None else lattice).sum()
         first = torch.autograd.grad(total, leaves, retain_graph=True)
         close(torch.autograd.grad(total, leaves), first, rtol=0, atol=0)
         assert all(torch.equal(x, y) for x, y in zip(leaves, before))
@@ -297,7 +296,7 @@ def test_a_third_derivative_is_right_too() -> None:
     sequences, tags = arranged([3], "consecutive").sequences, torch.tensor([0, 1, 1])
 
     def slope(x: Tensor) -> Tensor:
-        likelihood = taped_log_likelihood(x, start, transitions, end, sequences, tags, None)
+        likelihood = likelihood_from_tensors(x, start, transitions, end, sequences, tags)
         (grad,) = torch.autograd.grad(likelihood.sum(), x, create_graph=True)
         return grad.square()
 
@@ -358,7 +357,7 @@ def test_second_derivatives_are_finite_where_tags_are_forbidden(scale: float, ho
 def test_a_gradient_that_is_differentiated_keeps_the_dtype_of_its_input() -> None:
     leaves = random_potentials(0, 4, 3).each(Tensor.float).leaves()
     tags = torch.zeros(4, dtype=torch.int64)
-    likelihood = taped_log_likelihood(*leaves, arranged([4], "consecutive").sequences, tags, None)
+    likelihood = likelihood_from_tensors(*leaves, arranged([4], "consecutive").sequences, tags)
     found = penalised(likelihood, leaves, torch.ones(1, dtype=torch.float64))
     assert {x.dtype for x in found} == {torch.float32} and all(x.any() for x in found[4:])
 
@@ -398,7 +397,7 @@ def test_potentials_may_change_in_their_place_before_the_backward_pass() -> None
     for factor in (1.0, 2.0):
         emissions = leaf * 1.0
         flat = case.potentials._replace(emissions=emissions)
-        likelihood = taped_log_likelihood(*flat, arranged([4, 2], "consecutive").sequences, case.gold, None)
+        likelihood = likelihood_from_tensors(*flat, arranged([4, 2], "consecutive").sequences, case.gold)
         emissions.mul_(factor)
         grads.append(torch.autograd.grad(likelihood.sum(), leaf)[0])
     close(grads[0], grads[1], rtol=0, atol=0)
