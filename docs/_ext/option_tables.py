@@ -367,6 +367,10 @@ class FormatSettings(_Table):
         return table_of(setting_rows(), "Setting")
 
 
+NO_SETTINGS = ("source", "make", "doc", "docs", "stream", "streams", "notes")
+"""The arguments of readers and writers that are no settings."""
+
+
 def setting_rows() -> List[Row]:
     """The settings of the formats that can be read, and then of those that can be written."""
     from spacy_crf_ner.formats.registry import readers, writers
@@ -374,9 +378,7 @@ def setting_rows() -> List[Row]:
     formats: Dict[Tuple[str, str, str], List[str]] = {}
     for registry, verb in ((readers, ""), (writers, "--to ")):
         for name, function in registry.get_all().items():
-            others = tuple(
-                p for p in inspect.signature(function).parameters if p in ("source", "make", "doc", "notes")
-            )
+            others = tuple(p for p in inspect.signature(function).parameters if p in NO_SETTINGS)
             for row in rows_of(function, leave_out=others):
                 key = (row.name, row.default or "", _followed(row))
                 formats.setdefault(key, []).append(f"{verb}{name}")

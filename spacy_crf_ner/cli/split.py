@@ -1,5 +1,6 @@
 """`python -m spacy crf split`: annotated files -> train, dev and test."""
 
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Iterator, List, Optional, Sequence, Tuple
@@ -22,11 +23,11 @@ from spacy_crf_ner.cli._options import (
 from spacy_crf_ner.cli._reading import blank, parse_settings, teller
 from spacy_crf_ner.corpus.split import Split, check_asked, split
 from spacy_crf_ner.formats.doc_builder import DocMaker
-from spacy_crf_ner.formats.docbin import make_doc_bin
+from spacy_crf_ner.formats.docbin import SUFFIX, write_spacy
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.reading import AUTO, read
 from spacy_crf_ner.formats.source import STDIN
-from spacy_crf_ner.formats.writing import SUFFIX, output_error
+from spacy_crf_ner.formats.writing import output_error
 from spacy_crf_ner.messages import short, show_path
 
 
@@ -72,7 +73,8 @@ def split_cli(
             found = split(docs, held_out, seed=seed)
             made.mkdir()
             for name, part in found.parts.items():
-                make_doc_bin(docs[i] for i in part.indices).to_disk(made / f"{name}{SUFFIX}")
+                with (made / f"{name}{SUFFIX}").open("wb") as stream:
+                    write_spacy((docs[i] for i in part.indices), stream, Counter())
     msg = Printer()
     header = ("", "all", *(cell for name in found.parts for cell in (name, "%")))
     aligns = ("l", *("r" for _ in header[1:]))

@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
-from typing import Optional, Tuple
+from typing import IO, Optional, Sequence
 
 from spacy.tokens import Doc
 
 from spacy_crf_ner.formats.brat import SUFFIXES
 from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, unwritable
 from spacy_crf_ner.formats.records import annotation_of
+from spacy_crf_ner.formats.registry import Files, written_to
+from spacy_crf_ner.formats.text_writer import write_texts
 from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 
@@ -17,14 +19,17 @@ _LINE = re.compile(r"[^\r\n]+")
 _BLANKS = str.maketrans("\t\r\n", "   ")
 
 
-def write_brat(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = None) -> Tuple[str, str]:
+@written_to(Files(SUFFIXES, per_doc=True))
+def write_brat(
+    doc: Doc, streams: Sequence[IO[bytes]], notes: "Counter[str]", *, spans_key: Optional[str] = None
+) -> None:
     """Write a doc as brat's standoff. What runs across a line end has a part for each line, as brat itself writes
     it.
 
     doc (Doc): The doc.
+    streams (Sequence[IO[bytes]]): The files of its text and of its annotation.
     notes (Counter[str]): Counts what brat cannot hold.
     spans_key (Optional[str]): Write `doc.spans[spans_key]`, not `doc.ents`.
-    RETURNS (Tuple[str, str]): The text, and its annotation.
     RAISES (FormatError): brat cannot hold a label.
     """
     found = annotation_of(doc, notes, spans_key)
@@ -35,10 +40,8 @@ def write_brat(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = No
     lines = [_entity(i, span, doc) for i, span in enumerate(spans, start=1)]
     for i, (label, head, tail) in enumerate(links, start=1):
         lines.append(f"R{i}\t{_checked(label, doc)} Arg1:T{head + 1} Arg2:T{tail + 1}\n")
-    return doc.text, "".join(lines)
-
-
-write_brat.suffixes = SUFFIXES  # type: ignore[attr-defined]
+    for text, stream in zip((doc.text, "".join(lines)), streams):
+        write_texts([text], stream)
 
 
 def _entity(number: int, span: LabeledSpan, doc: Doc) -> str:

@@ -15,6 +15,7 @@ from spacy_crf_ner.formats.json_values import values
 from spacy_crf_ner.formats.offsets import UTF_16, Offsets
 from spacy_crf_ner.formats.records import Record, annotation_of, refuse_unread, shown, to_line, unannotated
 from spacy_crf_ner.formats.source import Source
+from spacy_crf_ner.formats.text_writer import text_writer
 from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote, short
 
@@ -44,6 +45,7 @@ def read_cluener(source: Source, make: DocMaker) -> Iterator[Doc]:
         yield doc if "label" in value else unannotated(doc, make)
 
 
+@text_writer()
 def write_cluener(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = None) -> str:
     """Write a doc as CLUENER JSON.
 

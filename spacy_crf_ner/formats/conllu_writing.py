@@ -8,6 +8,7 @@ from spacy.tokens import Doc, Span, Token
 
 from spacy_crf_ner.formats.conllu import KEY
 from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, unwritable
+from spacy_crf_ner.formats.text_writer import text_writer
 from spacy_crf_ner.labels import OUTSIDE, LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES
@@ -19,6 +20,7 @@ _MEND = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
 _LINE_ENDS = str.maketrans("\r\n", "  ")
 
 
+@text_writer()
 def write_conllu(doc: Doc, notes: "Counter[str]") -> str:
     """Write a doc as one sentence of CoNLL-U.
 

@@ -45,8 +45,8 @@ def convert(
     RAISES (FormatError): The input cannot be read, or the output not written.
     RAISES (ValueError): There is no such format, or it has no such setting.
     """
-    keyed = {"spans_key": spans_key} if spans_key is not None and to != SPACY else {}
-    if to != SPACY and keyed.keys() - keywords(get_writer(to, {})).keys():
+    keyed = {"spans_key": spans_key} if spans_key is not None else {}
+    if keyed.keys() - keywords(get_writer(to, {})).keys():
         what = f"{to} holds no entities that overlap"
         raise ValueError(
             f"--spans-key {spans_key}: {what}; leave it away, or write jsonl, doccano, cluener or label_studio"

@@ -1,13 +1,17 @@
 """The format `spacy`: DocBins."""
 
-from typing import Any, Iterable, Iterator, Set, Tuple, cast
+from collections import Counter
+from typing import IO, Any, Iterable, Iterator, Optional, Set, Tuple, cast
 
 import srsly
 from spacy.attrs import DEP, ENT_ID, ENT_KB_ID, ENT_TYPE, LEMMA, MORPH, NORM, ORTH, TAG
 from spacy.tokens import Doc, DocBin, Token
 
 from spacy_crf_ner.formats.doc_builder import ORIGIN, DocMaker, unwritable
+from spacy_crf_ner.formats.registry import Files, written_to
 from spacy_crf_ner.formats.source import Source
+
+SUFFIX = ".spacy"
 
 
 def read_spacy(source: Source, make: DocMaker) -> Iterator[Doc]:
@@ -28,13 +32,22 @@ def read_spacy(source: Source, make: DocMaker) -> Iterator[Doc]:
         raise source.error(what, "write it again with `python -m spacy crf convert`") from error
 
 
-def make_doc_bin(docs: Iterable[Doc]) -> DocBin:
-    """Put docs into a DocBin, with all that can be saved in one.
+@written_to(Files((SUFFIX,)))
+def write_spacy(
+    docs: Iterable[Doc], stream: IO[bytes], notes: "Counter[str]", *, spans_key: Optional[str] = None
+) -> None:
+    """Write docs as one DocBin, which takes memory in proportion to its size.
 
     docs (Iterable[Doc]): The docs. Where they were read is taken from their user data, and not saved.
-    RETURNS (DocBin): The DocBin.
+    stream (IO[bytes]): The file.
+    notes (Counter[str]): Receives nothing: a DocBin holds all of a doc.
+    spans_key (Optional[str]): Changes nothing: a DocBin holds `doc.ents` and all of `doc.spans`.
     RAISES (FormatError): The user data of a doc cannot be saved.
     """
+    stream.write(_make_doc_bin(docs).to_bytes())
+
+
+def _make_doc_bin(docs: Iterable[Doc]) -> DocBin:
     doc_bin = DocBin()
     seen: Set[Tuple[int, ...]] = set()
     for doc in docs:

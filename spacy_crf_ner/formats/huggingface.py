@@ -12,6 +12,7 @@ from spacy_crf_ner.formats.records import SPANS_LEFT, Record, to_line
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD
 from spacy_crf_ner.formats.tag_lists import Names, TagReader
+from spacy_crf_ner.formats.text_writer import text_writer
 from spacy_crf_ner.formats.token_records import TokenRecords
 from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.tagging import SCHEMES
@@ -54,6 +55,7 @@ def read_huggingface(
         yield read.doc(Record(value, line, source))
 
 
+@text_writer()
 def write_huggingface(doc: Doc, notes: "Counter[str]") -> str:
     """Write a doc as a record of tokens and BIO tags.
 

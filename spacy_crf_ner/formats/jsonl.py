@@ -28,6 +28,7 @@ from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD
 from spacy_crf_ner.formats.tag_lists import Names, TagReader
 from spacy_crf_ner.formats.text_records import TextRecords
+from spacy_crf_ner.formats.text_writer import text_writer
 
 _TELLING = (*ENTITY_KEYS, "completions")
 
@@ -80,6 +81,7 @@ def read_jsonl(
             yield doc
 
 
+@text_writer()
 def write_jsonl(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = None) -> str:
     """Write a doc as Prodigy has it.
 
@@ -106,6 +108,7 @@ def write_jsonl(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = N
     return to_line(doc, fields, notes, reserved=("text", "spans", "relations", "tokens", *annotated, *refused))
 
 
+@text_writer()
 def write_doccano(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] = None) -> str:
     """Write a doc as doccano has it: with "entities" if there are relations, and otherwise with "label".
 

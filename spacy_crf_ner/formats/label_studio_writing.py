@@ -11,11 +11,11 @@ from typing import Any, Dict, List, Optional
 from spacy.tokens import Doc, SpanGroup
 
 from spacy_crf_ner.formats.records import annotation_of, to_line
-from spacy_crf_ner.formats.registry import JSON_ARRAY, framed
+from spacy_crf_ner.formats.text_writer import JSON_ARRAY, text_writer
 from spacy_crf_ner.labels import LabeledSpan
 
 
-@framed(JSON_ARRAY)
+@text_writer(JSON_ARRAY)
 def write_label_studio(
     doc: Doc,
     notes: "Counter[str]",

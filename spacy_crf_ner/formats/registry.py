@@ -2,7 +2,21 @@
 
 import inspect
 from collections import Counter
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Protocol, Sequence, TypeVar
+from typing import (
+    IO,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Protocol,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import catalogue  # type: ignore[import-untyped]
 from spacy.tokens import Doc
@@ -26,72 +40,71 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """Writes one format.
+    """Writes one format: docs to one file.
 
-    doc (Doc): What to write.
+    docs (Iterable[Doc]): What to write, in order.
+    stream (IO[bytes]): The file. `text_writer.text_writer` makes a writer of what gives the text of one doc.
     notes (Counter[str]): Receives how often there was something that the format cannot hold, by what it is.
     settings: Keyword-only arguments of the format's own. Each has a default.
-    RETURNS (str): The text of the doc in the file, its last line's end included.
-    RAISES (FormatError): The format cannot hold the doc.
+    RAISES (FormatError): The format cannot hold a doc.
     """
 
-    def __call__(self, doc: Doc, notes: "Counter[str]", **settings: Any) -> str: ...
+    def __call__(self, docs: Iterable[Doc], stream: IO[bytes], notes: "Counter[str]", **settings: Any) -> None: ...
 
 
-class Frame(NamedTuple):
-    """What stands around the docs of a file: before the first, between two, and after the last."""
+class DocFilesWriter(Protocol):
+    """Writes one format that has several files per doc. Arguments and errors as of `Writer`.
 
-    begin: str = ""
-    between: str = ""
-    end: str = ""
+    doc (Doc): What to write.
+    streams (Sequence[IO[bytes]]): Its files, one per suffix of the writer's `Files`.
+    """
 
-
-JSON_ARRAY = Frame("[\n", ",", "]\n")
-"""The frame of a file that is one JSON array, of writers whose docs are a line each."""
-
-W = TypeVar("W", bound=Callable[..., str])
+    def __call__(self, doc: Doc, streams: Sequence[IO[bytes]], notes: "Counter[str]", **settings: Any) -> None: ...
 
 
-def framed(frame: Frame) -> Callable[[W], W]:
-    """Say what stands around the docs that a writer writes.
+class Files(NamedTuple):
+    """How the files of a format are called, and what is in one.
 
-    frame (Frame): What stands there.
+    suffixes (Tuple[str, ...]): What their names end in. None: a file may have any name, and takes all docs.
+        Otherwise an output of another name is a directory of numbered files.
+    per_doc (bool): Each doc has files of its own, one per suffix, and the writer is a `DocFilesWriter`.
+    """
+
+    suffixes: Tuple[str, ...] = ()
+    per_doc: bool = False
+
+
+W = TypeVar("W", bound=Callable[..., None])
+
+
+def written_to(files: Files) -> Callable[[W], W]:
+    """Say how the files are called that a writer writes.
+
+    files (Files): How.
     RETURNS (Callable[[W], W]): A decorator of the writer.
     """
 
     def decorate(writer: W) -> W:
-        vars(writer)[_FRAME] = frame
+        vars(writer)[_FILES] = files
         return writer
 
     return decorate
 
 
-def frame_of(writer: Writer) -> Frame:
-    """What stands around the docs that a writer writes; nothing, unless it is `framed`."""
-    frame: Frame = getattr(writer, _FRAME, Frame())
-    return frame
+def files_of(writer: Callable[..., None]) -> Files:
+    """How the files of a writer are called: in any way, unless it says otherwise by `written_to`."""
+    files: Files = getattr(writer, _FILES, Files())
+    return files
 
 
-_FRAME = "spacy_crf_ner_frame"
-
-
-class FolderWriter(Protocol):
-    """Writes one format that has several files for each doc, in a directory. Arguments and errors as of `Writer`.
-
-    suffixes (Sequence[str]): What the names of the files of a doc end in.
-    RETURNS (Sequence[str]): The texts of those files.
-    """
-
-    suffixes: Sequence[str]
-
-    def __call__(self, doc: Doc, notes: "Counter[str]", **settings: Any) -> Sequence[str]: ...
+_FILES = "spacy_crf_ner_files"
 
 
 readers = catalogue.create("spacy_crf_ner", "readers", entry_points=True)
 """Functions that are a `Reader`, by the name of their format; entry points ``spacy_crf_ner_readers``."""
 
 writers = catalogue.create("spacy_crf_ner", "writers", entry_points=True)
-"""Functions that are a `Writer` or a `FolderWriter`, by the name of their format; entry points
+"""Functions that are a `Writer` or a `DocFilesWriter`, by the name of their format; entry points
 ``spacy_crf_ner_writers``."""
 
 
@@ -106,12 +119,12 @@ def get_reader(name: str, settings: Mapping[str, Any]) -> Reader:
     return _get("read", readers, name, settings)
 
 
-def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
+def get_writer(name: str, settings: Mapping[str, Any]) -> Callable[..., None]:
     """Look a writer up.
 
     name (str): The format.
     settings (Mapping[str, Any]): The settings that it will be called with.
-    RETURNS (Writer): The writer; one that has `suffixes` is a `FolderWriter`.
+    RETURNS (Callable[..., None]): The `Writer`; a `DocFilesWriter` where its `Files` are per doc.
     RAISES (ValueError): There is no such format, or it has no such setting.
     """
     return _get("written", writers, name, settings)
@@ -119,9 +132,7 @@ def get_writer(name: str, settings: Mapping[str, Any]) -> Writer:
 
 def _get(verb: str, registry: catalogue.Registry, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in registry:
-        # DocBins are written by `writing`, for they are no text.
-        choices = sorted({*_names(registry), "spacy"})
-        raise ValueError(f"no format {quote(name)} can be {verb}; choose one of {', '.join(choices)}")
+        raise ValueError(f"no format {quote(name)} can be {verb}; choose one of {', '.join(_names(registry))}")
     function = registry.get(name)
     known = keywords(function)
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):

@@ -17,10 +17,11 @@ from spacy_crf_ner.formats.doc_builder import (
     separator_of,
     unwritable,
 )
-from spacy_crf_ner.formats.registry import check_bool
+from spacy_crf_ner.formats.registry import Writer, check_bool
 from spacy_crf_ner.formats.rows import Row, Rows, sentences, strict_rows
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.spelling import STANDARD, check_spelling
+from spacy_crf_ner.formats.text_writer import text_writer
 from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES, Scheme
@@ -50,12 +51,6 @@ class TaggedReader(Protocol):
         spelling: str = STANDARD,
         type: Optional[str] = None,
     ) -> Iterator[Doc]: ...
-
-
-class TaggedWriter(Protocol):
-    """Writes a doc as tags in one scheme."""
-
-    def __call__(self, doc: Doc, notes: "Counter[str]") -> str: ...
 
 
 def make_reader(scheme: Scheme) -> TaggedReader:
@@ -136,15 +131,16 @@ def position_end(token: str, previous: int) -> str:
     return ""
 
 
-def make_writer(scheme: Scheme) -> TaggedWriter:
+def make_writer(scheme: Scheme) -> Writer:
     """Make the writer of a scheme.
 
     scheme (Scheme): The scheme.
-    RETURNS (TaggedWriter): A `Writer`: a token, a SPACE and its tag a line, and an empty line after the sentence.
+    RETURNS (Writer): A token, a SPACE and its tag a line, and an empty line after the sentence.
         Where the language writes no spaces, a space is a token of its own, so that no character is lost. Where it
         does, words alone are written; a text with other spacing than one space between two is noted.
     """
 
+    @text_writer()
     def write(doc: Doc, notes: "Counter[str]") -> str:
         words = _words(doc)
         spans = [_covered(entity, words, doc) for entity in doc.ents]

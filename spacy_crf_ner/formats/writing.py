@@ -2,22 +2,21 @@
 
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Iterable, Mapping, Optional, Sequence, Union, cast
+from typing import IO, Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from spacy_crf_ner.atomic_files import whole_directory, whole_file
-from spacy_crf_ner.formats.docbin import make_doc_bin
+from spacy_crf_ner.formats.docbin import SUFFIX
 from spacy_crf_ner.formats.errors import FormatError
-from spacy_crf_ner.formats.registry import FolderWriter, Frame, frame_of, get_writer
+from spacy_crf_ner.formats.registry import Files, files_of, get_writer
 from spacy_crf_ner.formats.source import STDIN, find_files
 from spacy_crf_ner.messages import show_path
 
 SPACY = "spacy"
-SUFFIX = ".spacy"
 STDOUT = STDIN
 _COMPRESSED = (".gz", ".xz")
 _TEXT = (".bio", ".bioes", ".bmes", ".conll", ".conllu", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt")
@@ -25,15 +24,16 @@ N_DOCS_PER_FILE = 5000
 MAX_FILES = 100_000
 """`spacy.Corpus.v1` sorts a directory by name, which is in order while the numbers have five digits."""
 
-_BYTE_ORDER_MARK = "\ufeff"
 
+class Written(NamedTuple):
+    """What was written.
 
-@dataclass
-class Written:
-    """What was written: how many files, and what the format could not hold."""
+    files (int): How many files.
+    notes (Counter[str]): How often there was something that the format could not hold, by what it is.
+    """
 
-    files: int = 0
-    notes: "Counter[str]" = field(default_factory=Counter)
+    files: int
+    notes: "Counter[str]"
 
 
 def write(
@@ -51,12 +51,11 @@ def write(
     it stays, and what the output held before is untouched. Only a process that is killed outright cannot clean up.
 
     docs (Iterable[Doc]): The docs.
-    output (Union[str, Path]): A file; "-" is standard output. Of the format "spacy", a path that ends in ".spacy"
-        becomes one file, which takes memory in proportion to its size, and any other a directory of files
+    output (Union[str, Path]): A file; "-" is standard output. Of a format whose `Files` have suffixes, as "spacy"
+        has ".spacy", a path that ends so becomes one file, and any other a directory of files
         ``NAME-00000.spacy``, in order, in constant memory; those in a directory that is there already, and holds
-        nothing else, are replaced. Of a format whose writer is a `FolderWriter`, it is such a directory too, and
-        each doc has files of its own.
-    format (str): "spacy", or a format that has a writer.
+        nothing else, are replaced. Of a format with several files per doc, it is such a directory too.
+    format (str): A format that has a writer.
     settings (Optional[Mapping[str, Any]]): Settings of the writer.
     n_docs_per_file (Optional[int]): Docs in each file of a directory, 5,000 by default.
     inputs (Sequence[Union[str, Path]]): What the docs are read from; the output must be none of it.
@@ -66,83 +65,107 @@ def write(
     """
     if n_docs_per_file is not None and n_docs_per_file < 1:
         raise ValueError(f"n_docs_per_file is {n_docs_per_file}; give 1 or more")
+    settings = dict(settings or {})
+    writer = get_writer(format, settings)
+    files = files_of(writer)
+    notes: Counter[str] = Counter()
     to_stdout = str(output) == STDOUT
     output = Path(output)
-    written = Written()
-    settings = dict(settings or {})
-    write_doc = None if format == SPACY else get_writer(format, settings)
-    frame = Frame() if write_doc is None else frame_of(write_doc)
-    # What the names of the files of a doc end in, where each has its own.
-    suffixes: Sequence[str] = getattr(write_doc, "suffixes", ())
-    directory = bool(suffixes) or (format == SPACY and output.suffix != SUFFIX)
-    if n_docs_per_file is not None and (suffixes or not directory):
-        what = "--n-docs-per-file asks for several files and the output is one"
-        mend = f"leave the option away, or name a directory without {SUFFIX}"
-        if suffixes:
-            what, mend = (
-                f"--n-docs-per-file is not for {format}, which has one doc a file",
-                "leave the option away",
-            )
-        raise FormatError(output, what, mend)
-    if to_stdout and (write_doc is None or suffixes):
-        what = f"{'a DocBin' if write_doc is None else format} does not go to standard output"
-        mend = f"name a {'directory' if suffixes else 'file'} or another format with --to"
-        raise FormatError(output, what, mend)
-
-    def text(doc: Doc) -> str:
-        assert write_doc is not None
-        return write_doc(doc, written.notes, **settings)
-
-    def texts(doc: Doc) -> Sequence[str]:
-        return cast(FolderWriter, write_doc)(doc, written.notes, **settings)
-
+    in_directory = bool(files.suffixes) and (files.per_doc or output.suffix not in files.suffixes)
+    if n_docs_per_file is not None:
+        _check_n_docs_per_file(output, format, files, in_directory)
     if to_stdout:
-        if sys.stdout is None:
-            raise FormatError(output, "standard output is closed", "name a file")
-        try:
-            _write_text(map(text, docs), sys.stdout.buffer, frame)
-        except OSError as error:
-            raise output_error(output, error) from error
-        written.files = 1
-        return written
+        _write_to_stdout(output, format, files, lambda stream: writer(docs, stream, notes, **settings))
+        return Written(1, notes)
     _check_output(output, inputs)
-    _check_suffix(output, format, suffixes)
+    _check_suffix(output, format, files)
     try:
-        if directory:
-            with whole_directory(output, suffix=suffixes or SUFFIX) as made:
+        if in_directory:
+            with whole_directory(output, suffix=files.suffixes) as made:
                 made.mkdir()
-                if suffixes:
-                    written.files = _write_files(map(texts, docs), suffixes, made, output)
+                numbered = _Numbered(made, output, files)
+                if files.per_doc:
+                    for doc in docs:
+                        with numbered.open() as streams:
+                            writer(doc, streams, notes, **settings)
                 else:
-                    size = n_docs_per_file or N_DOCS_PER_FILE
-                    written.files = _write_directory(docs, size, made, output)
-            return written
-        with whole_file(output) as part:
-            if write_doc is None:
-                make_doc_bin(docs).to_disk(part)
-            else:
-                with part.open("wb") as file_:
-                    _write_text(map(text, docs), file_, frame)
-        written.files = 1
+                    for batch in minibatch(docs, n_docs_per_file or N_DOCS_PER_FILE):
+                        with numbered.open() as (stream,):
+                            writer(batch, stream, notes, **settings)
+            return Written(numbered.n_files, notes)
+        with whole_file(output) as part, part.open("wb") as stream:
+            writer(docs, stream, notes, **settings)
+        return Written(1, notes)
     except OSError as error:
         raise output_error(output, error) from error
-    return written
 
 
-def _check_suffix(output: Path, format: str, suffixes: Sequence[str]) -> None:
+class _Numbered:
+    """The files of a directory, numbered in the order in which they are opened."""
+
+    def __init__(self, made: Path, output: Path, files: Files) -> None:
+        self.n_files = 0
+        self._made, self._output, self._files = made, output, files
+
+    @contextmanager
+    def open(self) -> Iterator[List[IO[bytes]]]:
+        """The next file; of a format with several per doc, the next doc's."""
+        number = self.n_files // len(self._files.suffixes)
+        if number == MAX_FILES:
+            if self._files.per_doc:
+                what = f"would take the files of more than {MAX_FILES:,} docs"
+                raise FormatError(self._output, what, "convert fewer files at a time")
+            what = f"would take more than {MAX_FILES:,} files"
+            raise FormatError(self._output, what, "give a larger --n-docs-per-file")
+        with ExitStack() as stack:
+            paths = [self._made / f"{self._made.name}-{number:05}{suffix}" for suffix in self._files.suffixes]
+            yield [stack.enter_context(path.open("wb")) for path in paths]
+        self.n_files += len(self._files.suffixes)
+
+
+def _write_to_stdout(output: Path, format: str, files: Files, write_to: Callable[[IO[bytes]], None]) -> None:
+    if files.suffixes:
+        of = "directory" if files.per_doc else "file"
+        what = f"files of the format {format} do not go to standard output"
+        raise FormatError(output, what, f"name a {of} or another format with --to")
+    if sys.stdout is None:
+        raise FormatError(output, "standard output is closed", "name a file")
+    try:
+        write_to(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise output_error(output, error) from error
+
+
+def _check_n_docs_per_file(output: Path, format: str, files: Files, in_directory: bool) -> None:
+    """Refuse a number of docs per file where the format or the output's name has settled it."""
+    if files.per_doc:
+        what = f"--n-docs-per-file is not for {format}, which has one doc per file"
+        raise FormatError(output, what, "leave the option away")
+    if not in_directory:
+        what = "--n-docs-per-file asks for several files and the output is one"
+        elsewhere = f", or name a directory without {output.suffix}" if files.suffixes else ""
+        raise FormatError(output, what, f"leave the option away{elsewhere}")
+
+
+def _check_suffix(output: Path, format: str, files: Files) -> None:
     """Refuse a name that says something else than the format."""
     suffix = output.suffix.lower()
-    if suffix in suffixes:
+    if files.per_doc and suffix in files.suffixes:
         raise FormatError(output, f"{format} is written as a directory of files", f"leave {output.suffix} away")
     if suffix in _COMPRESSED:
         raise FormatError(
             output, "the output is not compressed", f"leave {output.suffix} away, and compress it then"
         )
-    if format == SPACY and suffix in _TEXT:
-        what = f"a DocBin would be called {output.suffix}"
-        raise FormatError(output, what, f"name the format with --to, or a directory or a {SUFFIX} file")
-    if format != SPACY and suffix == SUFFIX:
+    if files.suffixes and suffix in _TEXT:
+        what = f"the output has the format {format}, and the name of a {suffix} file"
+        raise FormatError(output, what, f"name the format with --to, or a directory{_or_file(files)}")
+    if suffix == SUFFIX and suffix not in files.suffixes:
         raise FormatError(output, f"a file of the format {format} would be called {SUFFIX}", "choose another name")
+
+
+def _or_file(files: Files) -> str:
+    return "" if files.per_doc else f" or a {files.suffixes[0]} file"
 
 
 def _check_output(output: Path, inputs: Sequence[Union[str, Path]]) -> None:
@@ -171,38 +194,3 @@ def output_error(output: Path, error: OSError) -> FormatError:
         return FormatError(output, what, mend)
     what = f"cannot be written ({error.strerror or error})"
     return FormatError(output, what, "choose an output that you may write and that has room")
-
-
-def _write_text(texts: Iterable[str], file_: IO[bytes], frame: Frame) -> None:
-    file_.write(frame.begin.encode())
-    for i, text in enumerate(texts):
-        if i:
-            file_.write(frame.between.encode())
-        # A byte order mark at the beginning is dropped when the file is read: one that is text needs another.
-        file_.write(
-            f"{_BYTE_ORDER_MARK}{text}".encode() if not i and text.startswith(_BYTE_ORDER_MARK) else text.encode()
-        )
-    file_.write(frame.end.encode())
-    file_.flush()
-
-
-def _write_directory(docs: Iterable[Doc], size: int, made: Path, output: Path) -> int:
-    n_files = 0
-    for n_files, batch in enumerate(minibatch(docs, size), start=1):
-        if n_files > MAX_FILES:
-            what = f"would take more than {MAX_FILES:,} files"
-            raise FormatError(output, what, "give a larger --n-docs-per-file")
-        make_doc_bin(batch).to_disk(made / f"{made.name}-{n_files - 1:05}{SUFFIX}")
-    return n_files
-
-
-def _write_files(docs: Iterable[Sequence[str]], suffixes: Sequence[str], made: Path, output: Path) -> int:
-    n_docs = 0
-    for n_docs, texts in enumerate(docs, start=1):
-        if n_docs > MAX_FILES:
-            what = f"would take the files of more than {MAX_FILES:,} docs"
-            raise FormatError(output, what, "convert fewer files at a time")
-        for suffix, text in zip(suffixes, texts):
-            with (made / f"{made.name}-{n_docs - 1:05}{suffix}").open("wb") as file_:
-                _write_text([text], file_, Frame())
-    return n_docs * len(suffixes)

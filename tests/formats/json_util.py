@@ -16,6 +16,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import get_reader, get_writer
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.labels import LabeledSpan
+from tests.formats.reading import text_of
 
 BLANK = {lang: spacy.blank(lang) for lang in ("zh", "en")}
 KEY = "sc"
@@ -76,7 +77,7 @@ def back(format: str, path: Path, docs: Sequence[Doc], *, lang: str, spans_key: 
     """Docs, written and read again by their format; doccano's is read as `jsonl`."""
     settings = {"spans_key": spans_key} if spans_key else {}
     notes: Counter[str] = Counter()
-    lines = [get_writer(format, settings)(doc, notes, **settings) for doc in docs]
+    lines = [text_of(get_writer(format, settings), doc, notes, **settings) for doc in docs]
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
     assert not notes
     path.write_bytes("".join(lines).encode("utf8"))

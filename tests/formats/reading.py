@@ -1,12 +1,15 @@
 """Reads small files that a test writes."""
 
+from collections import Counter
+from io import BytesIO
 from pathlib import Path
-from typing import Any, List, NamedTuple, Tuple, Union
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import spacy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, DocBin
 
 from spacy_crf_ner.formats.doc_builder import Counts, DocMaker
+from spacy_crf_ner.formats.docbin import write_spacy
 from spacy_crf_ner.formats.reading import AUTO, read
 
 BLANK = {lang: spacy.blank(lang) for lang in ("zh", "en")}
@@ -45,3 +48,17 @@ def found_in(*paths: Path, format: str = AUTO, lang: str = "zh", **settings: Any
     """Read files."""
     make = DocMaker(lambda: BLANK[lang])
     return Found(list(read(paths, make, format=format, settings=settings)), make.counts)
+
+
+def text_of(write: Callable[..., None], doc: Doc, notes: "Optional[Counter[str]]" = None, **settings: Any) -> str:
+    """What a writer makes of one doc."""
+    stream = BytesIO()
+    write([doc], stream, Counter() if notes is None else notes, **settings)
+    return stream.getvalue().decode("utf8")
+
+
+def stored(docs: Iterable[Doc]) -> DocBin:
+    """The docs as a DocBin, saved and loaded."""
+    stream = BytesIO()
+    write_spacy(docs, stream, Counter())
+    return DocBin().from_bytes(stream.getvalue())

@@ -1,8 +1,9 @@
 """brat: what is written is read back, and the directory is written whole or not at all."""
 
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -55,17 +56,25 @@ def met(**more: Any) -> Dict[str, Any]:
     return {"text": "Ann met Bo\nLi", "spans": spans, "relations": [link], **more}
 
 
+def texts_of(doc: Doc, notes: "Counter[str]") -> Tuple[str, str]:
+    """The text of a doc, and its annotation."""
+    streams = (BytesIO(), BytesIO())
+    write_brat(doc, streams, notes)
+    text, annotation = (stream.getvalue().decode("utf8") for stream in streams)
+    return text, annotation
+
+
 def test_what_is_written(tmp_path: Path) -> None:
     notes: Counter[str] = Counter()
     (doc, unknown) = read("jsonl", write_records(tmp_path / "x", met(id=1), {"text": "a b"})).docs
-    text, annotation = write_brat(doc, notes)
+    text, annotation = texts_of(doc, notes)
     assert text == "Ann met Bo\nLi"
     assert annotation == "T1\tPER 0 3\tAnn\nT2\tPER 8 10;11 13\tBo Li\nR1\tMet Arg1:T1 Arg2:T2\n"
     assert +notes == {META_LEFT: 1}
-    assert write_brat(unknown, notes) == ("a b", "")
+    assert texts_of(unknown, notes) == ("a b", "")
     assert +notes == {META_LEFT: 1, MISSING_WRITTEN: 2}
     doc.set_ents([], default="outside")
-    assert write_brat(doc, notes)[1] == ""
+    assert texts_of(doc, notes)[1] == ""
     assert notes[RELATIONS_LEFT] == 1
 
 
@@ -75,7 +84,7 @@ def test_label_with_white_space_is_refused(label: str) -> None:
     doc.set_ents([Span(doc, 0, 1, label)])
     doc.user_data[ORIGIN] = Origin("a.jsonl", 3)
     with pytest.raises(FormatError) as caught:
-        write_brat(doc, Counter())
+        texts_of(doc, Counter())
     what = f"label {label!r} holds white space, which brat cannot hold"
     assert str(caught.value) == f"a.jsonl:3: {what}; rename it, or write jsonl"
 
@@ -112,8 +121,11 @@ def test_output_that_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pyte
             write(some(3), output, format="brat", **settings)
         return str(caught.value).removeprefix(f"{tmp_path}/")
 
-    assert refused("-") == "-: brat does not go to standard output; name a directory or another format with --to"
-    what = "out: --n-docs-per-file is not for brat, which has one doc a file; leave the option away"
+    assert (
+        refused("-")
+        == "-: files of the format brat do not go to standard output; name a directory or another format with --to"
+    )
+    what = "out: --n-docs-per-file is not for brat, which has one doc per file; leave the option away"
     assert refused(tmp_path / "out", n_docs_per_file=2) == what
     for name in ("out.txt", "out.ann"):
         assert (

@@ -21,6 +21,7 @@ from tests.formats.json_util import (
     refused,
     write_records,
 )
+from tests.formats.reading import text_of
 
 NESTED = {
     "text": "题为《招商银行：投资永隆银行》的文章",
@@ -58,7 +59,7 @@ def test_longest_of_nested_entities(path: Path) -> None:
 def test_spans_key_keeps_nested_entities(path: Path) -> None:
     found = read("cluener", write_records(path, NESTED), lang="zh", spans_key=KEY)
     assert all_spans(found.docs[0]) == [(2, 15, "book"), (3, 7, "company"), (10, 14, "company")]
-    assert write_cluener(found.docs[0], Counter(), spans_key=KEY) == json.dumps(NESTED, ensure_ascii=False) + "\n"
+    assert text_of(write_cluener, found.docs[0], spans_key=KEY) == json.dumps(NESTED, ensure_ascii=False) + "\n"
 
 
 def test_record_without_label_is_not_annotated(path: Path) -> None:
@@ -77,7 +78,7 @@ def test_record_without_label_is_not_annotated(path: Path) -> None:
     assert [len(doc) for doc in empty] == [0, 0]
     assert found.notes == {UNANNOTATED: 1}
     assert found.make.counts.empty == 2
-    assert [write_cluener(doc, Counter()) for doc in (missing, none)] == [
+    assert [text_of(write_cluener, doc) for doc in (missing, none)] == [
         '{"text": "四川敦煌学", "id": 0}\n',
         '{"text": "中国", "label": {}}\n',
     ]
@@ -156,7 +157,7 @@ def test_types_and_mentions_in_order_of_first_appearance(path: Path) -> None:
         "label": {"name": {"温格": [[2, 3]]}, "org": {"曼城": [[4, 5]], "曼联": [[6, 7], [0, 1]]}},
     }
     doc = read("cluener", write_records(path, record), lang="zh").docs[0]
-    label = json.loads(write_cluener(doc, Counter()))["label"]
+    label = json.loads(text_of(write_cluener, doc))["label"]
     assert json.dumps(label, ensure_ascii=False) == (
         '{"org": {"曼联": [[0, 1], [6, 7]], "曼城": [[4, 5]]}, "name": {"温格": [[2, 3]]}}'
     )
@@ -166,7 +167,7 @@ def test_relations_that_cannot_be_written_are_counted(path: Path) -> None:
     entity = {"type": "Loc", "start": 0, "end": 1}
     record = {"tokens": ["a"], "entities": [entity], "relations": [{"type": "In", "head": 0, "tail": 0}]}
     notes: Counter[str] = Counter()
-    line = write_cluener(read("spert", write_records(path, record)).docs[0], notes)
+    line = text_of(write_cluener, read("spert", write_records(path, record)).docs[0], notes)
     assert line == '{"text": "a", "label": {"Loc": {"a": [[0, 0]]}}}\n'
     assert notes == {NO_RELATIONS: 1}
 
@@ -174,7 +175,7 @@ def test_relations_that_cannot_be_written_are_counted(path: Path) -> None:
 def test_meta_of_the_format_s_own_keys_is_counted(path: Path) -> None:
     doc = read("jsonl", write_records(path, {"text": "a", "spans": [], "label": "x", "id": 1})).docs[0]
     notes: Counter[str] = Counter()
-    assert write_cluener(doc, notes) == '{"text": "a", "label": {}, "id": 1}\n'
+    assert text_of(write_cluener, doc, notes) == '{"text": "a", "label": {}, "id": 1}\n'
     assert notes.total() == 1
     assert "'label'" in next(iter(notes))
 

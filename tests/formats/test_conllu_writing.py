@@ -14,7 +14,7 @@ from spacy_crf_ner.formats.conllu_writing import LINE_ENDS, TRIMMED, write_conll
 from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, RELATIONS, Origin
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import write
-from tests.formats.reading import BLANK, found_in
+from tests.formats.reading import BLANK, found_in, text_of
 
 LABELS = ["PER", "PER.NAM", "creative-work", "I-O", "组织", "a=b"]
 WORD = st.text("中国京a1é\u0301א😀👨\u200d#_=|\"'.-", min_size=1, max_size=4)
@@ -75,7 +75,7 @@ def test_what_is_written() -> None:
     doc = BLANK["en"].make_doc("Ann's in  Oslo.")
     doc.set_ents([Span(doc, 0, 1, "PER"), Span(doc, 4, 5, "LOC")], missing=[Span(doc, 2, 3)], default="outside")
     dashes = "\t_" * 7
-    assert write_conllu(doc, Counter()) == (
+    assert text_of(write_conllu, doc) == (
         "# text = Ann's in  Oslo.\n"
         f"1\tAnn{dashes}\tname=B-PER|SpaceAfter=No\n"
         f"2\t's{dashes}\tname=O\n"
@@ -100,11 +100,11 @@ def test_what_is_lost_is_noted() -> None:
     doc = BLANK["en"].make_doc("a\nb ")
     doc.user_data.update({META: {"id": 1}, RELATIONS: [{}]})
     doc.set_ents([Span(doc, 0, 2, "X")], default="outside")
-    assert write_conllu(doc, notes).startswith("# text = a b \n")
-    assert write_conllu(BLANK["en"].make_doc(" \n"), notes) == ""
+    assert text_of(write_conllu, doc, notes).startswith("# text = a b \n")
+    assert text_of(write_conllu, BLANK["en"].make_doc(" \n"), notes) == ""
     doc = BLANK["en"].make_doc("a b")
     doc.set_ents([Span(doc, 0, 1, "X")], default="missing")
-    assert write_conllu(doc, notes).count("name=") == 1
+    assert text_of(write_conllu, doc, notes).count("name=") == 1
     kept = {f"docs whose {key} CoNLL-U cannot hold": 1 for key in (META, RELATIONS)}
     assert +notes == {**kept, LINE_ENDS: 1, TRIMMED: 1, BLANK_DOC: 1, MISSING_WRITTEN: 1}
 
@@ -125,6 +125,6 @@ def test_what_is_refused(words: List[str], label: str, what: str) -> None:
     doc.set_ents([Span(doc, 0, 1, label)], default="outside")
     doc.user_data[ORIGIN] = Origin("a.jsonl", 3)
     with pytest.raises(FormatError) as caught:
-        write_conllu(doc, Counter())
+        text_of(write_conllu, doc)
     mend = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
     assert str(caught.value) == f"a.jsonl:3: {what}; {mend}"

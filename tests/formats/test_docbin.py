@@ -8,10 +8,10 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_crf_ner.formats.doc_builder import META, ORIGIN, RELATIONS, DocMaker, Origin
-from spacy_crf_ner.formats.docbin import make_doc_bin, read_spacy
+from spacy_crf_ner.formats.docbin import read_spacy
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
-from tests.formats.reading import BLANK, found_in, put
+from tests.formats.reading import BLANK, found_in, put, stored
 
 
 def full_doc() -> Doc:
@@ -108,27 +108,27 @@ def test_a_doc_bin_holds_all_annotation_and_not_where_it_was_read() -> None:
             token.is_sent_start = token.i in (0, 3)
         docs.append(doc)
     expected = [doc.to_json() for doc in docs]
-    stored = list(make_doc_bin(docs).get_docs(spacy.blank("zh").vocab))
-    for i, doc in enumerate(stored):
+    found = list(stored(docs).get_docs(spacy.blank("zh").vocab))
+    for i, doc in enumerate(found):
         assert doc.to_json() == expected[i]
         assert doc.user_data == {META: {"id": i}, RELATIONS: ({"label": "r"},)}
         assert [(span.start, span.end, span.label_) for span in doc.spans["all"]] == [(0, 2, "A"), (1, 4, "B")]
         assert [token.ent_iob_ for token in doc] == ["B", "I", "O", "O", ""]
         assert [token.is_sent_start for token in doc] == [True, False, False, True, False]
         assert (doc.ents[0].kb_id_, doc[1].lemma_, doc[1].pos_, doc[1].tag_) == ("Q1", "l1", "NOUN", "NN")
-    assert len(stored) == 6
+    assert len(found) == 6
 
 
 def test_user_data_of_a_later_doc_leaves_the_earlier_ones_without() -> None:
     docs = [BLANK["zh"].make_doc(text) for text in "甲乙丙"]
     docs[1].user_data[META] = {"id": 1}
-    stored = make_doc_bin(docs).get_docs(spacy.blank("zh").vocab)
-    assert [doc.user_data for doc in stored] == [{}, {META: {"id": 1}}, {}]
-    assert not make_doc_bin(docs[::2]).store_user_data
+    found = stored(docs).get_docs(spacy.blank("zh").vocab)
+    assert [doc.user_data for doc in found] == [{}, {META: {"id": 1}}, {}]
+    assert not stored(docs[::2]).store_user_data
 
 
 def test_user_data_that_cannot_be_saved_is_told() -> None:
     doc = BLANK["zh"].make_doc("中")
     doc.user_data.update({ORIGIN: Origin("a.txt", 3), "x": object()})
     with pytest.raises(FormatError, match=r"^a\.txt:3: the user data of the doc cannot be saved .*JSON can hold$"):
-        make_doc_bin([doc])
+        stored([doc])

@@ -13,7 +13,7 @@ from spacy_crf_ner.formats.huggingface import NO_RELATIONS, SPACING, write_huggi
 from spacy_crf_ner.formats.records import UNANNOTATED
 from spacy_crf_ner.formats.source import Source
 from tests.formats.json_util import BLANK, back, entities, read, refused, write_records
-from tests.formats.reading import found_in
+from tests.formats.reading import found_in, text_of
 from tests.formats.util import sentences
 
 TOKENS = ["Ann", "Lee", "left", "Rome"]
@@ -129,7 +129,7 @@ def test_round_trip(path: Path, written: Any, lang: str) -> None:
     ]
     docs = read("huggingface", write_records(path, *records), lang=lang).docs
     notes: Counter[str] = Counter()
-    path.write_text("".join(write_huggingface(doc, notes) for doc in docs), encoding="utf8")
+    path.write_text("".join(text_of(write_huggingface, doc, notes) for doc in docs), encoding="utf8")
     again = read("huggingface", path, lang=lang).docs
     assert set(notes) <= {SPACING}
     assert notes[SPACING] == sum(doc.text != other.text for doc, other in zip(docs, again))
@@ -143,7 +143,7 @@ def test_round_trip(path: Path, written: Any, lang: str) -> None:
 def test_chinese_with_spaces_loses_no_character(path: Path) -> None:
     make = DocMaker(lambda: BLANK["zh"])
     doc = make.from_text("王 明 去", [(0, 3, "PER")], Source(path), 1, meta={"id": 1})
-    assert json.loads(write_huggingface(doc, Counter())) == {
+    assert json.loads(text_of(write_huggingface, doc)) == {
         "tokens": ["王", " ", "明", " ", "去"],
         "ner_tags": ["B-PER", "I-PER", "I-PER", "O", "O"],
         "id": 1,
@@ -158,9 +158,9 @@ def test_what_tags_cannot_hold_is_noted(path: Path) -> None:
     doc = make.from_text("a b  c", spans, Source(path), 1, meta={"tags": ["x"]}, relations=[("R", 0, 1)])
     doc.set_ents(list(doc.ents), default="missing")
     notes: Counter[str] = Counter()
-    assert json.loads(write_huggingface(doc, notes))["ner_tags"] == ["B-A", "B-A", "O", "O"]
+    assert json.loads(text_of(write_huggingface, doc, notes))["ner_tags"] == ["B-A", "B-A", "O", "O"]
     assert notes[SPACING] == notes[NO_RELATIONS] == 1
     assert notes[MISSING_WRITTEN] == 2
     assert any("'tags'" in note for note in notes)
     missing = make.nlp.make_doc("a b")
-    assert json.loads(write_huggingface(missing, Counter())) == {"tokens": ["a", "b"]}
+    assert json.loads(text_of(write_huggingface, missing)) == {"tokens": ["a", "b"]}

@@ -20,6 +20,7 @@ from tests.formats.json_util import (
     relations,
     write_records,
 )
+from tests.formats.reading import text_of
 
 TEXT = "Booth shot President Lincoln."
 BOOTH = (0, 5, "PER")
@@ -47,7 +48,7 @@ def test_what_is_written(path: Path, write: Any) -> None:
         LINKED,
     ]
     notes: Counter[str] = Counter()
-    written = [json.loads(write(doc, notes)) for doc in read("jsonl", write_records(path, *records)).docs]
+    written = [json.loads(text_of(write, doc, notes)) for doc in read("jsonl", write_records(path, *records)).docs]
     if write is write_jsonl:
         relation: Dict[str, Any] = {"head_span": SPANS[0], "child_span": SPANS[1], "label": "Kill"}
         assert written[0] == {"text": TEXT, "spans": SPANS, "id": 1}
@@ -65,7 +66,7 @@ def test_what_is_written(path: Path, write: Any) -> None:
 
 def test_characters_are_written_as_they_are(path: Path) -> None:
     docs = read("jsonl", write_records(path, {"text": "京😀\n", "spans": []})).docs
-    assert write_jsonl(docs[0], Counter()) == '{"text": "京😀\\n", "spans": []}\n'
+    assert text_of(write_jsonl, docs[0]) == '{"text": "京😀\\n", "spans": []}\n'
 
 
 @pytest.mark.parametrize("write", [write_jsonl, write_doccano])
@@ -89,7 +90,7 @@ def test_meta_cannot_be_taken_for_annotation(path: Path, write: Any, record: Dic
     """What is written is read as the same annotation; what was left out for that is counted."""
     doc = read("cluener", write_records(path, record)).docs[0]
     notes: Counter[str] = Counter()
-    path.write_text(write(doc, notes), encoding="utf8")
+    path.write_text(text_of(write, doc, notes), encoding="utf8")
     (again,) = read("jsonl", path).docs
     assert again.has_annotation("ENT_IOB") == ("label" in record)
     kept = again.user_data.get("meta", {})
@@ -104,7 +105,7 @@ def test_relation_of_an_entity_that_is_not_written_is_counted(path: Path, write:
     record: Dict[str, Any] = {"text": TEXT, "entities": listed, "relations": [LINK, {**LINK, "to_id": 9}]}
     (doc,) = read("jsonl", write_records(path, record), spans_key=KEY).docs
     notes: Counter[str] = Counter()
-    path.write_text(write(doc, notes), encoding="utf8")
+    path.write_text(text_of(write, doc, notes), encoding="utf8")
     assert notes[RELATIONS_LEFT] == 1
     assert relations(read("jsonl", path).docs[0]) == [("Kill", BOOTH, (11, 28, "TITLE"))]
 

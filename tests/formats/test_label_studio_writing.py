@@ -15,7 +15,7 @@ from spacy_crf_ner.formats.label_studio_writing import write_label_studio
 from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.ner.decoding import save_scores
 from tests.formats.json_util import BLANK, KEY, all_spans, annotated, entities, make_docs, read, relations
-from tests.formats.reading import found_in
+from tests.formats.reading import found_in, text_of
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def doc() -> Doc:
 
 
 def task(doc: Doc, **options: Any) -> Any:
-    return json.loads(write_label_studio(doc, Counter(), **options))
+    (task,) = json.loads(text_of(write_label_studio, doc, **options))
+    return task
 
 
 def test_task_with_its_prediction(doc: Doc) -> None:
@@ -57,7 +58,7 @@ def test_scores_are_those_that_the_component_saves(doc: Doc) -> None:
     assert [region["score"] for region in prediction["result"]] == [0.75, 0.5]
     assert prediction["score"] == 0.5
     notes: Counter[str] = Counter()
-    write_label_studio(doc, notes)
+    text_of(write_label_studio, doc, notes)
     assert not notes
     doc.spans["crf_ner"] = SpanGroup(doc, spans=[ann], attrs={"scores": [0.75]})
     assert ["score" in region for region in task(doc)["predictions"][0]["result"]] == [True, False]
@@ -77,7 +78,7 @@ def test_doc_without_annotation_has_no_prediction_and_meta_is_data() -> None:
     doc = BLANK["en"].make_doc("a")
     doc.user_data["meta"] = {"id": 3, "text": "b"}
     notes: Counter[str] = Counter()
-    assert json.loads(write_label_studio(doc, notes)) == {"data": {"text": "a", "id": 3}}
+    assert json.loads(text_of(write_label_studio, doc, notes)) == [{"data": {"text": "a", "id": 3}}]
     assert len(notes) == 1
 
 

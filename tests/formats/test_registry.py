@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -15,6 +16,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.registry import (
     check_bool,
     check_choice,
+    files_of,
     get_reader,
     get_writer,
     keywords,
@@ -23,15 +25,21 @@ from spacy_crf_ner.formats.registry import (
 )
 from spacy_crf_ner.formats.source import Source
 from tests.cli.util import invoke
-from tests.formats.reading import BLANK, found_in, put
+from tests.formats.reading import BLANK, found_in, put, text_of
 
 READERS = (
     "biluo, bio, bioes, bios, bmes, bmewo, brat, cluener, conll, conll2012, conllu, csv, gliner, huggingface, "
     "inline, iob1, jsonl, parquet, spacy, spacy2, spert, uie, webanno"
 )
-WRITERS = "bio, bioes, bmes, brat, cluener, conllu, doccano, huggingface, jsonl, label_studio"
+WRITERS = "bio, bioes, bmes, brat, cluener, conllu, doccano, huggingface, jsonl, label_studio, spacy"
 
 run = partial(invoke, "convert")
+
+ACME_WRITER = """
+def write_acme(docs, stream, notes):
+    for doc in docs:
+        stream.write(f"{doc.text}\\n".encode())
+"""
 
 ACME = """\
 from spacy_crf_ner.formats.registry import readers
@@ -116,7 +124,7 @@ def test_reader_from_a_file_of_the_user(tmp_path: Path) -> None:
 
 
 def test_package_of_a_third_party_is_found_beside_one_that_is_broken(tmp_path: Path) -> None:
-    put(tmp_path, ACME + "\ndef write_acme(doc, notes):\n    return f'{doc.text}\\n'\n", "acme.py")
+    put(tmp_path, ACME + ACME_WRITER, "acme.py")
     put(tmp_path, "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", "acme-1.0.dist-info/METADATA")
     put(
         tmp_path,
@@ -153,7 +161,7 @@ def test_unknown_format_is_refused_with_those_there_are(name: str) -> None:
     assert str(caught.value) == f"no format {name!r} can be read; choose one of {READERS}"
     with pytest.raises(ValueError) as caught:
         get_writer(name, {})
-    assert str(caught.value) == f"no format {name!r} can be written; choose one of {WRITERS}, spacy"
+    assert str(caught.value) == f"no format {name!r} can be written; choose one of {WRITERS}"
 
 
 def test_unknown_setting_is_refused_with_those_there_are() -> None:
@@ -178,13 +186,21 @@ def test_every_format_is_registered_by_entry_point(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITERS.split(", "))
 def test_every_writer_is_registered_by_entry_point(name: str) -> None:
-    write_doc = get_writer(name, {})
     doc = BLANK["zh"].make_doc("中")
     doc.set_ents([], default="outside")
-    if hasattr(write_doc, "suffixes"):
-        assert dict(zip(write_doc.suffixes, write_doc(doc, Counter()))) == {".txt": "中", ".ann": ""}
+    writer = get_writer(name, {})
+    files = files_of(writer)
+    if files.per_doc:
+        streams = [BytesIO() for _ in files.suffixes]
+        writer(doc, streams, Counter())
+        assert [stream.getvalue().decode() for stream in streams] == ["中", ""]
+    elif files.suffixes:
+        stream = BytesIO()
+        writer([doc], stream, Counter())
+        (found,) = DocBin().from_bytes(stream.getvalue()).get_docs(BLANK["zh"].vocab)
+        assert found.text == "中"
     else:
-        written = write_doc(doc, Counter())
+        written = text_of(writer, doc)
         assert written.endswith("\n") and "中" in written
     assert all(parameter.default is not parameter.empty for parameter in keywords(writers.get(name)).values())
 

@@ -14,7 +14,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.tagged import SPACING, write_bio, write_bioes, write_bmes
 from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.tagging import SCHEMES
-from tests.formats.reading import BLANK, found_in, put
+from tests.formats.reading import BLANK, found_in, put, text_of
 
 Entity = Tuple[int, int, str]
 
@@ -108,17 +108,15 @@ def test_words_and_entities_survive_where_spaces_are_written(
         (write_bmes, "O B-A M-A E-A S-A B-B E-B"),
     ],
 )
-def test_lines_are_token_space_tag_and_an_empty_line_follows(
-    write_doc: Callable[[Doc, "Counter[str]"], str], tags: str
-) -> None:
+def test_lines_are_token_space_tag_and_an_empty_line_follows(write_doc: Callable[..., None], tags: str) -> None:
     doc = doc_of("在北京市京上海", [(1, 4, "A"), (4, 5, "A"), (5, 7, "B")])
     rows = zip("在北京市京上海", tags.split())
-    assert write_doc(doc, Counter()) == "".join(f"{token} {tag}\n" for token, tag in rows) + "\n"
+    assert text_of(write_doc, doc) == "".join(f"{token} {tag}\n" for token, tag in rows) + "\n"
 
 
 def test_spaces_are_tokens_where_the_language_writes_none() -> None:
     doc = doc_of(" 我 a", [(0, 2, "A")])
-    assert write_bio(doc, Counter()) == "  B-A\n我 I-A\n  O\na O\n\n"
+    assert text_of(write_bio, doc) == "  B-A\n我 I-A\n  O\na O\n\n"
 
 
 @pytest.mark.parametrize(
@@ -127,13 +125,13 @@ def test_spaces_are_tokens_where_the_language_writes_none() -> None:
 )
 def test_spacing_that_words_alone_do_not_keep_is_noted(text: str, noted: int) -> None:
     notes: Counter[str] = Counter()
-    write_bio(BLANK["en"].make_doc(text), notes)
+    text_of(write_bio, BLANK["en"].make_doc(text), notes)
     assert notes[SPACING] == noted
 
 
 def refused(doc: Doc) -> str:
     with pytest.raises(FormatError) as caught:
-        write_bio(doc, Counter())
+        text_of(write_bio, doc)
     assert caught.value.mend == "tags cannot say it: write jsonl or cluener, which hold any text"
     return str(caught.value)
 
