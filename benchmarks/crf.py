@@ -21,7 +21,6 @@ import torchcrf
 from torch import Tensor
 
 from spacy_crf_ner.crf.module import LinearChainCRF
-from spacy_crf_ner.torch_utils.buckets import length_mask
 
 SHAPES = [(1, 50, 7), (16, 50, 7), (64, 128, 7), (256, 128, 7), (64, 512, 7), (32, 128, 21), (16, 256, 61)]
 """(batch, longest, tags)"""
@@ -73,7 +72,8 @@ def batch(shape: Tuple[int, int, int], device: torch.device) -> Tuple[Tensor, Te
     generator = torch.Generator().manual_seed(0)
     emissions = 3 * torch.randn(longest, batch_size, num_tags, generator=generator)
     tags = torch.randint(0, num_tags, (longest, batch_size), generator=generator)
-    return emissions.to(device), tags.to(device), length_mask(lengths, device)
+    mask = torch.arange(longest).unsqueeze(1) < lengths
+    return emissions.to(device), tags.to(device), mask.to(device)
 
 
 def measure(shape: Tuple[int, int, int], device: torch.device, rounds: int) -> Dict[str, Any]:

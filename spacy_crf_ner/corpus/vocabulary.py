@@ -42,11 +42,11 @@ class EncoderVocabulary:
 
     def __init__(self, encoder: str) -> None:
         # Takes seconds to import.
-        from spacy_crf_ner.encoder.pretrained import EncoderSource
+        from spacy_crf_ner.encoder.pretrained import load_tokenizer
+        from spacy_crf_ner.encoder.spec import EncoderSpec
 
-        source = EncoderSource(encoder, None, False, {}, {}, None)
         self.name = encoder
-        self._tokenizer: Any = source.load_tokenizer()
+        self._tokenizer: Any = load_tokenizer(EncoderSpec(encoder))
 
     def unknown(self, units: Sequence[str]) -> Set[str]:
         """Those of some characters that the tokenizer gives the unknown token."""

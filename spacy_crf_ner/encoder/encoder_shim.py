@@ -1,7 +1,7 @@
 """The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved and loaded again without a key amiss."""
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import srsly
@@ -11,50 +11,16 @@ from spacy_transformers.layers.hf_shim import HFShim
 from thinc.api import ArgsKwargs, get_torch_default_device
 
 from spacy_crf_ner.encoder import lora as low_rank
-from spacy_crf_ner.encoder.freezing import Freeze, freeze
-from spacy_crf_ner.encoder.lora import LoRA
-from spacy_crf_ner.encoder.pretrained import EncoderSource, fingerprint
+from spacy_crf_ner.encoder.freezing import freeze
+from spacy_crf_ner.encoder.pretrained import fingerprint, load_config, load_tokenizer, load_transformer
 from spacy_crf_ner.encoder.serialization import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
+from spacy_crf_ner.encoder.spec import EncoderSpec
 from spacy_crf_ner.encoder.windowed_encoder import WindowedEncoder
 from spacy_crf_ner.encoder.wordpieces import Windowing, choose_windowing
 from spacy_crf_ner.messages import quote_path
 from spacy_crf_ner.saved_state import SavedStateError
-from spacy_crf_ner.torch_utils.precision import Precision, half_dtype, require_gpu_for, scaler_settings
+from spacy_crf_ner.torch_utils.precision import half_dtype, require_gpu_for, scaler_settings
 from spacy_crf_ner.torch_utils.torch_shim import TorchShim
-
-SAVE_MODES = ("full", "adapter")
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """How an encoder is got, trained and saved. See `spacy-crf-ner.Transformer.v1`, whose arguments these are.
-
-    RAISES (ValueError): Settings do not go together.
-    """
-
-    source: EncoderSource
-    window: Optional[int]
-    stride: Optional[int]
-    lora: Optional[LoRA]
-    freeze: Freeze
-    gradient_checkpointing: bool
-    max_padded_tokens: int
-    mixed_precision: Precision
-    save_mode: str
-
-    def __post_init__(self) -> None:
-        half_dtype(self.mixed_precision)
-        if self.lora is not None and self.freeze is not None:
-            raise ValueError(
-                f"freeze = {self.freeze!r} and lora are both set, but LoRA freezes the whole encoder anyway: set "
-                "freeze = null; lora.layers says which layers are adapted"
-            )
-        if self.save_mode not in SAVE_MODES:
-            raise ValueError(f"save_mode = '{self.save_mode}', but it is one of {SAVE_MODES}")
-        if self.save_mode == "adapter" and self.lora is None:
-            raise ValueError('save_mode = "adapter" saves the adapter alone, but lora is not set')
-        if self.max_padded_tokens < 1:
-            raise ValueError(f"max_padded_tokens = {self.max_padded_tokens}, but it must be at least 1")
 
 
 class EncoderShim(TorchShim, HFShim):
@@ -86,23 +52,22 @@ class EncoderShim(TorchShim, HFShim):
         RAISES (ValueError): The encoder and the settings do not fit together, or half precision on a CPU.
         """
         require_gpu_for(half_dtype(self.spec.mixed_precision), get_torch_default_device())
-        source = self.spec.source
-        config = source.load_config()
-        tokenizer = source.load_tokenizer()
+        config = load_config(self.spec)
+        tokenizer = load_tokenizer(self.spec)
         if is_of_own_code(tokenizer):
             tokenizer = self._without_code(tokenizer)
-        transformer = source.load_transformer(config)
+        transformer = load_transformer(self.spec, config)
         if self.spec.lora is not None:
-            self.base = {"name": source.name, "fingerprint": fingerprint(transformer, tokenizer)}
+            self.base = {"name": self.spec.name, "fingerprint": fingerprint(transformer, tokenizer)}
         self._set(tokenizer, transformer)
-        self._check_vocabulary(str(source))
+        self._check_vocabulary(str(self.spec))
         self._check_window()
 
     def _without_code(self, tokenizer: Any) -> Any:
         """What a saved pipeline will have of a tokenizer of its own code: training shall not have another."""
         if self.spec.save_mode == "adapter":
             raise ValueError(
-                f"the tokenizer of {self.spec.source} is of code of its own, which a saved pipeline never runs; "
+                f"the tokenizer of {self.spec} is of code of its own, which a saved pipeline never runs; "
                 'set save_mode = "full", which saves what it does without its code'
             )
         return tokenizer_from(tokenizer_files(tokenizer))
@@ -150,7 +115,7 @@ class EncoderShim(TorchShim, HFShim):
                 self.transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
         except (IndexError, RuntimeError) as error:
             raise ValueError(
-                f"{self.spec.source} does not take a window of {self.windowing.window} word-pieces "
+                f"{self.spec} does not take a window of {self.windowing.window} word-pieces "
                 f"({error}): set window to less"
             ) from error
 
@@ -164,8 +129,7 @@ class EncoderShim(TorchShim, HFShim):
         """Merge the adapters into the weights; the spec is then one without LoRA."""
         low_rank.merge(self.transformer)
         self.base = None
-        fields = {**vars(self.spec), "lora": None, "save_mode": "full"}
-        self.spec = EncoderSpec(**fields)
+        self.spec = replace(self.spec, lora=None, save_mode="full")
 
     def copy(self) -> "EncoderShim":
         """A shim of its own id with a copy of the encoder."""
@@ -204,7 +168,7 @@ class EncoderShim(TorchShim, HFShim):
         RAISES (OSError): The base of an adapter is nowhere to be had.
         """
         # What its user chose for training was not chosen by those who load it.
-        self.spec = replace(self.spec, source=self.spec.source.untrusted())
+        self.spec = self.spec.untrusted()
         state = EncoderState.from_bytes(bytes_data)
         if state is None:
             return self
@@ -230,9 +194,9 @@ class EncoderShim(TorchShim, HFShim):
         # Loading shall not change what a seed gives: weights are drawn here only to be overwritten.
         with torch.random.fork_rng(devices=[]):
             if state.tokenizer is not None:
-                self._set(tokenizer_from(state.tokenizer), state.build(spec.source, config))
+                self._set(tokenizer_from(state.tokenizer), state.build(spec, config))
             elif spec.save_mode == "adapter":
-                self._set(*state.load_base(spec.source, config))
+                self._set(*state.load_base(spec, config))
             else:
                 raise SavedStateError(
                     f"the adapter of {quote_path(state.base_name)} was saved alone: set save_mode = "

@@ -16,7 +16,14 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from spacy_crf_ner.encoder.lora import LoRA, is_adapter
-from spacy_crf_ner.encoder.pretrained import EncoderSource, fingerprint
+from spacy_crf_ner.encoder.pretrained import (
+    build_transformer,
+    fingerprint,
+    load_config,
+    load_tokenizer,
+    load_transformer,
+)
+from spacy_crf_ner.encoder.spec import EncoderSpec
 from spacy_crf_ner.messages import listed, quote, quote_path
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, mismatches, reason, unpack
 
@@ -159,16 +166,16 @@ class EncoderState:
                 "`python -m spacy crf merge-lora` writes a pipeline without LoRA"
             )
 
-    def build(self, source: EncoderSource, config: Any) -> Any:
+    def build(self, spec: EncoderSpec, config: Any) -> Any:
         """The encoder for weights that are loaded next.
 
-        source (EncoderSource): What the config says of the encoder.
+        spec (EncoderSpec): What the config says of the encoder.
         config (PretrainedConfig): What `make_config` made.
         RETURNS (PreTrainedModel): The encoder.
         RAISES (SavedStateError): No encoder has such a configuration.
         """
         try:
-            return source.build_transformer(config)
+            return build_transformer(spec, config)
         except ImportError:
             raise
         except Exception as error:  # of any kind, as the settings are
@@ -176,26 +183,26 @@ class EncoderState:
                 f"the saved encoder cannot be built from its saved configuration ({reason(error)}); {AGAIN}"
             ) from error
 
-    def load_base(self, source: EncoderSource, config: Any) -> Tuple[Any, Any]:
+    def load_base(self, spec: EncoderSpec, config: Any) -> Tuple[Any, Any]:
         """The tokenizer and the encoder that an adapter was trained on.
 
-        source (EncoderSource): Where the config says that they are.
+        spec (EncoderSpec): Where the config says that they are.
         config (PretrainedConfig): What `make_config` made.
         RETURNS (Tuple[PreTrainedTokenizerFast, PreTrainedModel]): Both.
         RAISES (SavedStateError): There is another encoder.
         RAISES (OSError): There is none.
         """
-        trained_on, given = quote_path(self.base_name), quote_path(source.name)
+        trained_on, given = quote_path(self.base_name), quote_path(spec.name)
         another = f"the adapter was trained on the encoder {trained_on}, but {given} is another"
         fix = "Give the right one as the transformer's name, or its revision"
         try:
-            own = source.load_config()
+            own = load_config(spec)
             for name in SIZES:
                 has, needed = getattr(own, name, None), getattr(config, name, None)
                 if has != needed:
                     sizes = f"its {name} is {quote(has)}, not {quote(needed)}"
                     raise SavedStateError(f"{another}, which the adapter does not fit: {sizes}. {fix}")
-            tokenizer, transformer = source.load_tokenizer(), source.load_transformer(config)
+            tokenizer, transformer = load_tokenizer(spec), load_transformer(spec, config)
         except OSError as error:
             raise OSError(
                 f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "

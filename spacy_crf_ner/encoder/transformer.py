@@ -13,11 +13,11 @@ from thinc.layers.pytorchwrapper import forward as torch_forward
 from thinc.types import Floats2d, Floats3d, Ints1d, Ints2d, Ragged
 from transformers.file_utils import ModelOutput
 
-from spacy_crf_ner.encoder.encoder_shim import EncoderShim, EncoderSpec
+from spacy_crf_ner.encoder.encoder_shim import EncoderShim
 from spacy_crf_ner.encoder.freezing import Freeze
 from spacy_crf_ner.encoder.lora import LoRA
-from spacy_crf_ner.encoder.pretrained import EncoderSource
-from spacy_crf_ner.encoder.windowed_encoder import WindowBatch
+from spacy_crf_ner.encoder.spec import EncoderSpec
+from spacy_crf_ner.encoder.windows import WindowBatch
 from spacy_crf_ner.encoder.wordpieces import DocPieces, split
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack_model
 from spacy_crf_ner.torch_utils.precision import Precision
@@ -74,16 +74,13 @@ def Transformer(
     RAISES (ValueError): Settings do not go together. At `initialize`: they do not fit the encoder.
     RAISES (OSError): At `initialize`: the encoder is in no folder, not in the cache, and cannot be downloaded.
     """
-    source = EncoderSource(
+    spec = EncoderSpec(
         name=name,
         revision=revision,
         local_files_only=local_files_only,
         tokenizer_config=tokenizer_config or {},
         transformer_config=transformer_config or {},
         attention=attention,
-    )
-    spec = EncoderSpec(
-        source=source,
         window=window,
         stride=stride,
         lora=lora,

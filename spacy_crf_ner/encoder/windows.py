@@ -1,50 +1,111 @@
-"""Long sequences as overlapping windows, and how the windows' outputs become one sequence again."""
+"""Long texts as overlapping windows, and how the windows' outputs become one sequence again.
+
+Planned in NumPy, for arrays of any library: the encoder of a window may be a torch module or of another runtime.
+"""
 
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+from spacy_crf_ner.torch_utils.buckets import Arrays, Buckets
+
+LIKENESS = 0.8
+"""The least share of the longest that windows padded together have: padding stays below a quarter."""
+
+Ids = NDArray[numpy.int64]
 
 
 @dataclass(frozen=True)
 class Overlaps:
     """Where the rows of whole sequences come from, given the rows of their windows one after the other.
 
-    rows (Tensor): *Shape:* (n_rows,), int64. The window row of each row; of the earlier window where two have it.
-    shared (Tensor): *Shape:* (n_shared,), int64. The rows that two windows have.
-    later (Tensor): *Shape:* (n_shared,), int64. The later window's row of each of them.
-    weight (Tensor): *Shape:* (n_shared,), float32. The later window's weight, in (0, 1); the earlier's is the
+    rows (NDArray): *Shape:* (n_rows,), int64. The window row of each row; of the earlier window where two have it.
+    shared (NDArray): *Shape:* (n_shared,), int64. The rows that two windows have.
+    later (NDArray): *Shape:* (n_shared,), int64. The later window's row of each of them.
+    weight (NDArray): *Shape:* (n_shared,), float32. The later window's weight, in (0, 1); the earlier's is the
         rest.
     """
 
-    rows: Tensor
-    shared: Tensor
-    later: Tensor
-    weight: Tensor
+    rows: Ids
+    shared: Ids
+    later: Ids
+    weight: NDArray[numpy.float32]
 
-    def over(self, places: Tensor) -> "Overlaps":
+    def moved(self, places: Ids) -> "Overlaps":
         """The same plan for window rows that have been moved.
 
-        places (Tensor): *Shape:* (n_window_rows,), int64: where each window row stands now.
+        places (NDArray): *Shape:* (n_window_rows,), int64: where each window row is now.
         RETURNS (Overlaps): The plan.
         """
         return Overlaps(places[self.rows], self.shared, places[self.later], self.weight)
 
-    def merge(self, windows: Tensor) -> Tensor:
+    def merge(self, windows: Any, arrays: Arrays) -> Any:
         """Make one sequence of overlapping windows.
 
-        windows (Tensor): *Shape:* (n_window_rows, width).
-        RETURNS (Tensor): *Shape:* (n_rows, width).
+        windows (Any): *Shape:* (n_window_rows, width).
+        arrays (Arrays): Their library.
+        RETURNS (Any): *Shape:* (n_rows, width).
         """
-        merged = windows.index_select(0, self.rows.to(windows.device))
+        merged = arrays.take(windows, arrays.convert(self.rows))
         if not len(self.shared):
             return merged
-        shared, later = self.shared.to(windows.device), self.later.to(windows.device)
-        weight = self.weight.to(windows).unsqueeze(1)
-        blend = torch.lerp(merged.index_select(0, shared), windows.index_select(0, later), weight)
-        return merged.index_copy(0, shared, blend)
+        shared = arrays.convert(self.shared)
+        # shape: (n_shared, width)
+        earlier, later = arrays.take(merged, shared), arrays.take(windows, arrays.convert(self.later))
+        merged[shared] = earlier + arrays.convert(self.weight[:, None]) * (later - earlier)
+        return merged
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows of word-pieces, and how they make up the texts.
+
+    input_ids (List[NDArray]): *Shape:* (length,) each, int64: a window's word-pieces.
+    token_type_ids (Optional[List[NDArray]]): Of the same shapes, where the encoder takes them.
+    overlaps (Overlaps): How the windows' rows become those of the texts.
+    """
+
+    input_ids: List[Ids]
+    token_type_ids: Optional[List[Ids]]
+    overlaps: Overlaps
+
+
+def encode(
+    run: Callable[[Dict[str, Ids]], Any],
+    batch: WindowBatch,
+    arrays: Arrays,
+    *,
+    pad_id: int,
+    max_padded_tokens: int,
+) -> Any:
+    """Encode texts by a function that encodes windows.
+
+    run (Callable[[Dict[str, NDArray]], Any]): Takes `input_ids`, `attention_mask` and, where the batch has them,
+        `token_type_ids`, *shape:* (batch_size, seq_length), int64, and returns *shape:* (batch_size, seq_length,
+        width). A torch module, or the session of another runtime.
+    batch (WindowBatch): At least one window.
+    arrays (Arrays): The library of what `run` returns.
+    pad_id (int): The word-piece that fills up.
+    max_padded_tokens (int): The most word-pieces of one call, padding counted.
+    RETURNS (Any): *Shape:* (n_rows, width): the texts' word-pieces, one text after the other, each with the
+        special tokens of its ends.
+    """
+    lengths = [len(ids) for ids in batch.input_ids]
+    buckets = Buckets.from_lengths(lengths, max_padded_tokens, likeness=LIKENESS, batch_first=True)
+    columns = {"input_ids": _padded(batch.input_ids, buckets, pad_id)}
+    columns["attention_mask"] = [mask.astype("int64") for mask in buckets.masks]
+    if batch.token_type_ids is not None:
+        columns["token_type_ids"] = _padded(batch.token_type_ids, buckets, 0)
+    outputs = [run(dict(zip(columns, inputs))) for inputs in zip(*columns.values())]
+    return batch.overlaps.moved(buckets.places).merge(buckets.flatten(outputs, arrays), arrays)
+
+
+def _padded(ids: List[Ids], buckets: Buckets, fill: int) -> List[Ids]:
+    flat = numpy.full(buckets.size, fill, dtype="int64")
+    flat[buckets.places] = numpy.concatenate(ids)
+    return buckets.cut(flat)
 
 
 def find_overlaps(windows: Sequence[Sequence[int]], stride: int, *, before: int, after: int) -> Overlaps:
@@ -93,6 +154,6 @@ def find_overlaps(windows: Sequence[Sequence[int]], stride: int, *, before: int,
         begin = int(begins[-1]) + lengths[-1]
         place += length + before + after
     if not pieces:
-        empty = torch.empty(0, dtype=torch.int64)
-        return Overlaps(empty, empty, empty, torch.empty(0))
-    return Overlaps(*(torch.from_numpy(numpy.concatenate(arrays)) for arrays in zip(*pieces)))
+        empty = numpy.empty(0, dtype="int64")
+        return Overlaps(empty, empty, empty, numpy.empty(0, dtype="float32"))
+    return Overlaps(*(numpy.concatenate(arrays) for arrays in zip(*pieces)))

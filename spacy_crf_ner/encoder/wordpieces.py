@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Tuple, cast
 
 import numpy
-import torch
 from spacy.tokens import Doc
 from spacy_transformers.align import get_alignment_via_offset_mapping
 from thinc.types import Ints2d, Ragged
 
-from spacy_crf_ner.encoder.windowed_encoder import WindowBatch
-from spacy_crf_ner.encoder.windows import find_overlaps
+from spacy_crf_ner.encoder.windows import WindowBatch, find_overlaps
 
 DEFAULT_WINDOW = 128
 """As in spaCy's own configs. Corpora of sentences teach an encoder little of later positions."""
@@ -112,8 +110,8 @@ def split(
             windows[i].append(encoding)
         types = encoded.get("token_type_ids", [])
     batch = WindowBatch(
-        input_ids=[torch.tensor(window.ids) for group in windows for window in group],
-        token_type_ids=[torch.tensor(ids) for ids in types] if types else None,
+        input_ids=[numpy.asarray(window.ids) for group in windows for window in group],
+        token_type_ids=[numpy.asarray(ids) for ids in types] if types else None,
         overlaps=find_overlaps(
             [[len(window.ids) for window in group] for group in windows],
             windowing.stride,

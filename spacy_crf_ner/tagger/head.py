@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import log
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from spacy_crf_ner.crf.module import LinearChainCRF
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.tagger.bilstm_attention import BiLSTMAttention
-from spacy_crf_ner.torch_utils.buckets import flat_places, length_mask, padded_buckets
+from spacy_crf_ner.torch_utils.arrays import torch_arrays
+from spacy_crf_ner.torch_utils.buckets import map_buckets
 from spacy_crf_ner.torch_utils.precision import autocast
 
 ODDS_OF_OUTSIDE = 9.0
@@ -95,16 +96,14 @@ class TaggerHead(nn.Module):
         RETURNS (Tuple[Tensor, Tensor, Tensor, Tensor]): Emissions, *shape:* (sum of lengths, num_tags), in
             the order of the input; start, transition and end potentials, the constraints filled in.
         """
-        # The empty piece keeps a batch without tokens on the tape.
-        pieces: List[Tensor] = [vectors[:0, :1] * self.head.output.bias]
-        buckets: List[List[int]] = []
-        for bucket, padded, sizes in padded_buckets(vectors.split(list(lengths)), self.spec.max_padded_tokens):
-            with autocast(padded.device, self.autocast_dtype):
-                emissions = self.head(padded, length_mask(sizes, padded.device))
-            # shape: (seq_length, batch_size, num_tags) -> (seq_length * batch_size, num_tags)
-            pieces.append(emissions.flatten(0, 1))
-            buckets.append(bucket)
-        emissions = torch.cat(pieces).index_select(0, flat_places(lengths, buckets).to(vectors.device))
+        if len(vectors):
+            with autocast(vectors.device, self.autocast_dtype):
+                emissions = map_buckets(
+                    self.head, vectors, lengths, self.spec.max_padded_tokens, torch_arrays(vectors)
+                )
+        else:
+            # A product keeps a batch without tokens on the tape.
+            emissions = vectors[:, :1] * self.head.output.bias
         return (emissions, *self.crf.constrained())
 
     def grown(self, n_types: int) -> "TaggerHead":

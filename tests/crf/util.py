@@ -19,9 +19,6 @@ from spacy_crf_ner.crf.chain import FORBIDDEN, Chain
 from spacy_crf_ner.crf.layout import Sequences
 from spacy_crf_ner.crf.module import LinearChainCRF
 from spacy_crf_ner.labels import BioTags
-from spacy_crf_ner.torch_utils.buckets import length_mask
-
-CPU = torch.device("cpu")
 
 
 class Potentials(NamedTuple):
@@ -229,6 +226,11 @@ def chain_of(potentials: Potentials, sequences: Sequences, lattice: Optional[Ten
     return chain_from_tensors(*potentials, sequences, lattice)
 
 
+def length_mask(lengths: Tensor) -> Tensor:
+    """The mask of left-aligned sequences. *Shape:* (seq_length, batch_size), bool."""
+    return torch.arange(int(lengths.max())).unsqueeze(1) < lengths
+
+
 def padded(case: Case, batch_first: bool = False, gap: float = torch.nan) -> Dict[str, Tensor]:
     """A case as the arguments of `LinearChainCRF`; garbage where masked."""
     spread = arranged(case.lengths, "time-major").spread
@@ -238,7 +240,7 @@ def padded(case: Case, batch_first: bool = False, gap: float = torch.nan) -> Dic
         "emissions": spread(case.potentials.emissions, gap).view(full),
         "tags": spread(case.gold, -100).view(shape),
         "lattice": spread(case.allowed, False).view(full),
-        "mask": length_mask(torch.tensor(case.lengths), CPU),
+        "mask": length_mask(torch.tensor(case.lengths)),
     }
     return {name: x.transpose(0, 1) if batch_first else x for name, x in arguments.items()}
 

@@ -16,7 +16,14 @@ from spacy.language import Language
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_crf_ner.encoder import encoder_shim
-from spacy_crf_ner.encoder.pretrained import fingerprint, some, without_pooler
+from spacy_crf_ner.encoder.pretrained import (
+    fingerprint,
+    load_config,
+    load_tokenizer,
+    load_transformer,
+    some,
+    without_pooler,
+)
 from tests.encoder.util import (
     CHECKPOINTS,
     FAMILIES,
@@ -26,7 +33,7 @@ from tests.encoder.util import (
     save_encoder,
     save_tiny_bert,
     shim_of,
-    source,
+    spec_of,
     token_vectors,
     train,
     weights,
@@ -229,8 +236,8 @@ def test_an_encoder_whose_class_always_has_a_pooler_keeps_it() -> None:
 
 
 def digest_of(path: Path, change: Optional[Callable[[Any, Any], None]] = None) -> str:
-    loaded = source(path)
-    transformer, tokenizer = loaded.load_transformer(loaded.load_config()), loaded.load_tokenizer()
+    loaded = spec_of(path)
+    transformer, tokenizer = load_transformer(loaded, load_config(loaded)), load_tokenizer(loaded)
     if change:
         change(transformer, tokenizer)
     return fingerprint(transformer, tokenizer)
@@ -250,10 +257,10 @@ def test_a_fingerprint_tells_weights_and_vocabularies_apart_and_nothing_else(tmp
 
     assert digest_of(tmp_path / "a", flip) != digest
     assert digest_of(tmp_path / "a", lambda _, tokenizer: tokenizer.add_tokens(["多"]) and None) != digest
-    lowercase = source(tmp_path / "a", tokenizer_config={"do_lower_case": False})
-    transformer = lowercase.load_transformer(lowercase.load_config())
-    assert fingerprint(transformer, lowercase.load_tokenizer()) != digest
-    used = source(tmp_path / "a").load_tokenizer()
+    lowercase = spec_of(tmp_path / "a", tokenizer_config={"do_lower_case": False})
+    transformer = load_transformer(lowercase, load_config(lowercase))
+    assert fingerprint(transformer, load_tokenizer(lowercase)) != digest
+    used = load_tokenizer(spec_of(tmp_path / "a"))
     used(["王小明" * 9], truncation=True, max_length=8, padding=True)
     assert fingerprint(transformer, used) == digest
 

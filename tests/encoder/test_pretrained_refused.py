@@ -11,12 +11,13 @@ import spacy
 import torch
 
 from spacy_crf_ner.encoder import encoder_shim
+from spacy_crf_ner.encoder.pretrained import load_config, load_tokenizer, load_transformer
 from tests.encoder.util import (
     POSITIONS,
     encoder_pipeline,
     save_encoder,
     shim_of,
-    source,
+    spec_of,
     token_vectors,
 )
 from tests.util import TEXTS
@@ -153,10 +154,10 @@ def test_an_encoder_in_the_cache_is_found_by_its_name_and_revision(
 @pytest.mark.parametrize("local_files_only", [True, False])
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path, local_files_only: bool) -> None:
     """What cannot be a name on the hub is not looked for there."""
-    nowhere = source(tmp_path / "nowhere", local_files_only=local_files_only)
-    for load in (nowhere.load_config, nowhere.load_tokenizer, lambda: nowhere.load_transformer(None)):
+    nowhere = spec_of(tmp_path / "nowhere", local_files_only=local_files_only)
+    for load in (load_config, load_tokenizer, lambda spec: load_transformer(spec, None)):
         with pytest.raises(OSError, match=r"encoder folder '.*nowhere' does not exist"):
-            load()
+            load(nowhere)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import torch
 from thinc.api import Config
 
 from spacy_crf_ner.corpus.vocabulary import EncoderVocabulary
+from spacy_crf_ner.encoder.pretrained import load_config
 from spacy_crf_ner.encoder.serialization import TOKENIZER_FILES
-from tests.encoder.util import encoder_pipeline, save_encoder, shim_of, source, token_vectors
+from tests.encoder.util import encoder_pipeline, save_encoder, shim_of, spec_of, token_vectors
 from tests.util import TEXTS, get_pipe
 
 LORA = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 2}
@@ -316,7 +317,7 @@ def test_a_kernel_from_the_hub_is_not_fetched(pipelines: Path, encoder: Path, tm
     settings["_attn_implementation_internal"] = "someone/kernel:attend"
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf8")
     with pytest.raises(ValueError, match=f"encoder '.*own': attention = {message}"):
-        source(folder).load_config()
+        load_config(spec_of(folder))
 
 
 def test_a_name_on_the_hub_that_cannot_be_had_is_one_error(

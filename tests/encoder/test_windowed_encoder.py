@@ -1,13 +1,17 @@
 from typing import Any, Dict, List, Tuple
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from spacy_crf_ner.encoder.windowed_encoder import WindowBatch, WindowedEncoder
-from spacy_crf_ner.encoder.windows import find_overlaps
+from spacy_crf_ner.encoder.windowed_encoder import WindowedEncoder
+from spacy_crf_ner.encoder.windows import WindowBatch, find_overlaps
+from spacy_crf_ner.encoder.windows import encode as encode_by
+from spacy_crf_ner.torch_utils.arrays import torch_arrays
+from spacy_crf_ner.torch_utils.buckets import NUMPY
 
 torch.manual_seed(0)
 BERT = BertModel(
@@ -25,23 +29,26 @@ BERT = BertModel(
 BERT.embeddings.token_type_embeddings.weight.data[1] += 3.0
 
 
+TORCH = torch_arrays(torch.zeros(1))
+
+
 def batch_of(windows: List[List[int]], stride: int = 4, types: int = 0) -> WindowBatch:
     """Windows of these lengths, of texts as grouped, without special tokens."""
     generator = torch.Generator().manual_seed(sum(map(sum, windows)))
-    ids = [torch.randint(1, 20, (n,), generator=generator) for group in windows for n in group]
+    ids = [torch.randint(1, 20, (n,), generator=generator).numpy() for group in windows for n in group]
     return WindowBatch(
         input_ids=ids,
-        token_type_ids=[torch.full_like(x, types) for x in ids],
+        token_type_ids=[numpy.full_like(x, types) for x in ids],
         overlaps=find_overlaps(windows, stride, before=0, after=0),
     )
 
 
 def alone(batch: WindowBatch) -> List[torch.Tensor]:
     """What the encoder makes of each window by itself."""
-    types = batch.token_type_ids or [torch.zeros_like(ids) for ids in batch.input_ids]
+    types = batch.token_type_ids or [numpy.zeros_like(ids) for ids in batch.input_ids]
     with torch.no_grad():
         return [
-            BERT(input_ids=ids[None], token_type_ids=kind[None]).last_hidden_state[0]
+            BERT(input_ids=torch.tensor(ids[None]), token_type_ids=torch.tensor(kind[None])).last_hidden_state[0]
             for ids, kind in zip(batch.input_ids, types)
         ]
 
@@ -75,7 +82,7 @@ def test_each_text_is_encoded_as_if_alone_whatever_the_budget(lengths: List[int]
 def test_windows_of_a_text_are_merged(budget: int) -> None:
     batch = batch_of([[6, 6, 3], [5], [6, 4]])
     rows, _ = encode(batch, budget)
-    expected = batch.overlaps.merge(torch.cat(alone(batch)))
+    expected = batch.overlaps.merge(torch.cat(alone(batch)), TORCH)
     assert len(rows) == (8 + 3) + 5 + (4 + 4)
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-5)
 
@@ -95,6 +102,20 @@ def test_no_pass_is_larger_than_the_budget_and_padding_stays_below_a_quarter(
         padded += ids.numel()
     assert sum(int(inputs["attention_mask"].sum()) for inputs in calls) == sum(lengths)
     assert padded <= sum(lengths) / 0.8
+
+
+@pytest.mark.parametrize("budget", [1, 20, 10_000])
+def test_another_runtime_encodes_the_same(budget: int) -> None:
+    def run(inputs: Dict[str, numpy.ndarray]) -> numpy.ndarray:
+        assert all(ids.dtype == "int64" for ids in inputs.values())
+        with torch.no_grad():
+            output = BERT(**{name: torch.tensor(ids) for name, ids in inputs.items()})
+        return output.last_hidden_state.numpy()
+
+    batch = batch_of([[6, 6, 3], [5], [6, 4]], types=1)
+    rows = encode_by(run, batch, NUMPY, pad_id=7, max_padded_tokens=budget)
+    assert isinstance(rows, numpy.ndarray)
+    torch.testing.assert_close(torch.from_numpy(rows), encode(batch, budget)[0])
 
 
 def test_types_of_word_pieces_reach_the_encoder() -> None:
@@ -117,7 +138,7 @@ def test_gradients_reach_the_encoder_once_for_each_window() -> None:
         gradients.append([parameter.grad.clone() for parameter in BERT.parameters() if parameter.grad is not None])
         encoder.zero_grad()
     merged = batch.overlaps.merge(
-        torch.cat([BERT(input_ids=i[None]).last_hidden_state[0] for i in batch.input_ids])
+        torch.cat([BERT(input_ids=torch.tensor(ids[None])).last_hidden_state[0] for ids in batch.input_ids]), TORCH
     )
     (merged * weight).sum().backward()
     expected = [parameter.grad for parameter in BERT.parameters() if parameter.grad is not None]

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from spacy_crf_ner.encoder.encoder_shim import EncoderShim
-from spacy_crf_ner.encoder.pretrained import EncoderSource
+from spacy_crf_ner.encoder.spec import EncoderSpec
 from tests.encoder.load_worker import outputs
 from tests.util import NO_STEP, TEXTS, at_random, examples_from, get_pipe
 
@@ -295,15 +295,8 @@ def token_vectors(nlp: Language, text: str) -> Any:
     return get_pipe(nlp, "crf_ner").model.get_ref("tok2vec").predict([nlp(text)])[0]
 
 
-def source(name: Path, **more: Any) -> EncoderSource:
-    arguments: Dict[str, Any] = {
-        "revision": None,
-        "local_files_only": True,
-        "tokenizer_config": {},
-        "transformer_config": {},
-        "attention": None,
-    }
-    return EncoderSource(str(name), **{**arguments, **more})
+def spec_of(name: Path, **more: Any) -> EncoderSpec:
+    return EncoderSpec(str(name), **{"local_files_only": True, **more})
 
 
 def weights(module: Any) -> Dict[str, Tensor]:

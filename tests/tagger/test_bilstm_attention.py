@@ -13,13 +13,11 @@ from spacy_crf_ner.tagger.bilstm_attention import (
     reverse_by_length,
     windowed_attention,
 )
-from spacy_crf_ner.torch_utils.buckets import length_mask
-
-CPU = torch.device("cpu")
+from tests.crf.util import length_mask
 
 
 def test_reversal_stays_within_each_length_and_undoes_itself() -> None:
-    mask = length_mask(torch.tensor([4, 2, 1]), CPU)
+    mask = length_mask(torch.tensor([4, 2, 1]))
     padded = torch.arange(12.0).view(4, 3, 1)
     reversed_ = reverse_by_length(padded, mask)
     assert reversed_[:, :, 0].t().tolist() == [[9, 6, 3, 0], [4, 1, 7, 10], [2, 5, 8, 11]]
@@ -42,7 +40,7 @@ def test_bilstm_is_the_packed_bidirectional_lstm(depth: int) -> None:
     lengths = torch.tensor([7, 5, 1])
     x = torch.randn(7, 3, 5, dtype=torch.float64)
     expected, _ = pad_packed_sequence(theirs(pack_padded_sequence(x, lengths))[0])
-    mask = length_mask(lengths, CPU)
+    mask = length_mask(lengths)
     torch.testing.assert_close(ours(x, mask)[mask], expected[mask])
 
 
@@ -51,7 +49,7 @@ def test_bilstm_is_the_packed_bidirectional_lstm(depth: int) -> None:
 def test_windowed_attention_is_dense_attention_under_a_band(window: int, lengths: List[int]) -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, len(lengths), 2, max(lengths), 4, dtype=torch.float64)
-    mask = length_mask(torch.tensor(lengths), CPU).t()
+    mask = length_mask(torch.tensor(lengths)).t()
     steps = torch.arange(max(lengths))
     band = (steps[:, None] - steps).abs() <= window
     expected = F.scaled_dot_product_attention(
