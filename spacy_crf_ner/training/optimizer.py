@@ -1,7 +1,7 @@
 """The optimizer `spacy-crf-ner.AdamW.v1`: torch's AdamW over all parameters of a pipeline, in groups by name."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union, cast
 
 import torch
@@ -10,6 +10,7 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import FloatsXd, Generator
 from thinc.util import is_cupy_array
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from spacy_crf_ner.training.collection import Collected, Collection
@@ -281,10 +282,10 @@ class AdamW(Optimizer):
                     _some(names),
                 )
         try:
-            self._clip(pending, n_updates)
-            self._torch.param_groups = self._torch_groups(pending)
             for slot in pending.values():
                 slot.parameter.grad = slot.gradient
+            self._clip(pending, n_updates)
+            self._torch.param_groups = self._torch_groups(pending)
             self._begin_averages(pending)
             self._torch.step()
         finally:
@@ -307,22 +308,24 @@ class AdamW(Optimizer):
                 self.averages[_average_key(key)] = torch2xp(slot.parameter.detach().clone())  # type: ignore
 
     def _clip(self, pending: Dict[KeyT, _Slot], n_updates: int) -> None:
-        """Average the gradients over the updates and clip their norm, as `torch.nn.utils.clip_grad_norm_` does."""
-        gradients = [cast(Tensor, slot.gradient) for slot in pending.values()]
-        norms = torch._foreach_norm(gradients)
-        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-        if not isfinite(norm):
-            bad = [f"'{name}' of {owner}" for (owner, name), n in zip(pending, norms) if not n.isfinite()]
+        """Average the gradients over the updates, and clip the norm of all of them together."""
+        if n_updates > 1:
+            torch._foreach_div_([cast(Tensor, slot.gradient) for slot in pending.values()], n_updates)
+        parameters = [slot.parameter for slot in pending.values()]
+        try:
+            clip_grad_norm_(parameters, self.grad_clip or inf, error_if_nonfinite=True)
+        except RuntimeError as error:
+            norms = torch.tensor([float(cast(Tensor, slot.gradient).norm()) for slot in pending.values()])
+            if (norm := norms.norm()).isfinite():
+                raise
+            bad = [
+                f"'{name}' of {owner}" for (owner, name), finite in zip(pending, norms.isfinite()) if not finite
+            ]
             raise ValueError(
-                f"step {self._steps + 1}: the gradient is {norm}, in {len(bad)} of {len(pending)} parameters: "
+                f"step {self._steps + 1}: the gradient is {float(norm)}, in {len(bad)} of {len(pending)} parameters: "
                 f"{_some(bad) or 'none by itself, but all together'}. No weight was changed. Lower the learning "
                 "rates or lengthen the warm-up, and look at the texts of this batch"
-            )
-        factor = 1.0 / n_updates
-        if self.grad_clip:
-            factor *= min(1.0, self.grad_clip / (norm / n_updates + 1e-6))
-        if factor != 1.0:
-            torch._foreach_mul_(gradients, factor)
+            ) from error
 
     def _torch_groups(self, pending: Dict[KeyT, _Slot]) -> List[Dict[str, Any]]:
         """Torch's parameter groups of the coming step: one for each pair of rate and decay."""
