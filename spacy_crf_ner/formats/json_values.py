@@ -1,4 +1,8 @@
-"""The records of a JSON file, one at a time."""
+"""The records of a JSON file, one at a time.
+
+Read by the standard library's decoder over a buffer, and not by ijson: that names no line, keeps the second of two
+equal keys, and turns a lone surrogate into "?".
+"""
 
 import codecs
 import json

@@ -4,7 +4,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
-import srsly
 from spacy import util
 from spacy.errors import Errors
 from spacy.language import Language
@@ -22,9 +21,10 @@ from spacy_crf_ner.ner import lattices, listeners
 from spacy_crf_ner.ner.decoding import Decoding, Hypothesis, save_scores
 from spacy_crf_ner.ner.gazetteer import Gazetteer
 from spacy_crf_ner.ner.losses import fit_temperature, negative_log_likelihood
-from spacy_crf_ner.ner.pipe_cfg import checked_temperature, read_cfg
+from spacy_crf_ner.ner.pipe_cfg import checked_temperature
 from spacy_crf_ner.ner.rehearsal import Teacher, keeping_gradients
-from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack, unpack_model
+from spacy_crf_ner.ner.serialization import SavedParts, pack, parts_from_bytes, parts_from_disk
+from spacy_crf_ner.saved_state import AGAIN, SavedStateError, explained, unpack_model
 from spacy_crf_ner.tagger.potentials import Potentials
 from spacy_crf_ner.training.protocols import UpdateCount
 
@@ -401,10 +401,8 @@ class CRFEntityRecognizer(TrainablePipe):
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Serialize the pipe, its gazetteer included. The arguments are those of `TrainablePipe.to_bytes`."""
         exclude = tuple(exclude)
-        fields = {"pipe": super().to_bytes(exclude=exclude)}
-        if "gazetteer" not in exclude:
-            fields["gazetteer"] = self.gazetteer.to_bytes()
-        return srsly.msgpack_dumps(fields)
+        gazetteer = None if "gazetteer" in exclude else self.gazetteer.to_bytes()
+        return pack(super().to_bytes(exclude=exclude), gazetteer)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "CRFEntityRecognizer":
         """Load what `to_bytes` wrote. The arguments are those of `TrainablePipe.from_bytes`.
@@ -414,36 +412,11 @@ class CRFEntityRecognizer(TrainablePipe):
         """
         exclude = tuple(exclude)
         with explained(f"component '{self.name}'"):
-            fields = unpack(bytes_data, "what was saved")
-            if not isinstance(fields, dict) or "pipe" not in fields:
-                raise SavedStateError("these bytes are of another component, or an older version")
-            parts = unpack(fields["pipe"], "what was saved")
-            missing = [part for part in ("cfg", "model") if part not in parts and part not in exclude]
-            if not isinstance(parts, dict) or missing:
-                raise SavedStateError(f"there is no {missing[0]}; {AGAIN}, or load it with exclude={missing}")
-            with explained("cfg"):
-                cfg = None if "cfg" in exclude else read_cfg(parts["cfg"])
-            if "vocab" in parts and "vocab" not in exclude:
-                self.vocab.from_bytes(parts["vocab"], exclude=exclude)
-            self._take(cfg, None if "model" in exclude else parts["model"])
-            if "gazetteer" in fields and "gazetteer" not in exclude:
-                self.gazetteer.from_bytes(fields["gazetteer"])
-        self._teacher = None
+            parts = parts_from_bytes(bytes_data, exclude)
+            if parts.vocab is not None:
+                self.vocab.from_bytes(parts.vocab, exclude=exclude)
+            self._take(parts)
         return self
-
-    def _take(self, cfg: Optional[Dict[str, Any]], model: Optional[bytes]) -> None:
-        """Load what was saved of the cfg and the model, where it is not excluded."""
-        if model is not None:
-            self.model.from_dict(unpack_model(model, self.model.ops))
-        if cfg is None:
-            return
-        n_labels, n_tags = len(cfg["labels"]), self.model.get_ref("output_layer").maybe_get_dim("nO")
-        if model is not None and n_tags not in (None, BioTags(n_labels).size):
-            raise SavedStateError(
-                f"cfg has {n_labels} labels, which make {BioTags(n_labels).size} tags, but the model was saved "
-                f"for {n_tags}: they are of two pipes; {AGAIN}"
-            )
-        self.cfg.update(cfg)
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Serialize the pipe to a directory, its gazetteer included. See `TrainablePipe.to_disk`."""
@@ -458,27 +431,27 @@ class CRFEntityRecognizer(TrainablePipe):
         RAISES (OSError): A file is missing or cannot be read.
         RAISES (SavedStateError): As of `from_bytes`.
         """
-        exclude = tuple(exclude)
-        folder = Path(path)
-        with explained(show_path(folder / "cfg")):
-            cfg = None if "cfg" in exclude else read_cfg(_read(folder, "cfg"))
+        exclude, folder = tuple(exclude), Path(path)
+        parts = parts_from_disk(folder, exclude)
         with explained(show_path(folder)):
             if "vocab" not in exclude:
                 self.vocab.from_disk(folder / "vocab", exclude=exclude)
-            self._take(cfg, None if "model" in exclude else _read(folder, "model"))
-            if "gazetteer" not in exclude:
-                self.gazetteer.from_bytes(_read(folder, "gazetteer"))
-        self._teacher = None
+            self._take(parts)
         return self
 
-
-def _read(folder: Path, name: str) -> bytes:
-    """A part of a saved pipe."""
-    path = folder / name
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        fix = f"save the pipe again, or load it with exclude=['{name}']"
-        raise FileNotFoundError(f"{show_path(path)}: no such file; {fix}") from None
-    except OSError as error:
-        raise OSError(f"{show_path(path)}: cannot be read ({error.strerror or error}); {AGAIN}") from None
+    def _take(self, parts: SavedParts) -> None:
+        """Take over the parts of a saved pipe, where they are not excluded."""
+        if parts.model is not None:
+            self.model.from_dict(unpack_model(parts.model, self.model.ops))
+        if parts.cfg is not None:
+            n_tags = BioTags(len(parts.cfg["labels"])).size
+            built_for = self.model.get_ref("output_layer").maybe_get_dim("nO")
+            if parts.model is not None and built_for not in (None, n_tags):
+                raise SavedStateError(
+                    f"cfg has {len(parts.cfg['labels'])} labels, which make {n_tags} tags, but the model was "
+                    f"saved for {built_for}: they are of two pipes; {AGAIN}"
+                )
+            self.cfg.update(parts.cfg)
+        if parts.gazetteer is not None:
+            self.gazetteer.from_bytes(parts.gazetteer)
+        self._teacher = None

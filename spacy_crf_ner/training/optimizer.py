@@ -318,13 +318,12 @@ class AdamW(Optimizer):
             norms = torch.tensor([float(cast(Tensor, slot.gradient).norm()) for slot in pending.values()])
             if (norm := norms.norm()).isfinite():
                 raise
-            bad = [
-                f"'{name}' of {owner}" for (owner, name), finite in zip(pending, norms.isfinite()) if not finite
-            ]
+            keys = [key for key, finite in zip(pending, norms.isfinite()) if not finite]
+            bad = [f"'{name}' of {owner}" for owner, name in keys]
             raise ValueError(
-                f"step {self._steps + 1}: the gradient is {float(norm)}, in {len(bad)} of {len(pending)} parameters: "
-                f"{_some(bad) or 'none by itself, but all together'}. No weight was changed. Lower the learning "
-                "rates or lengthen the warm-up, and look at the texts of this batch"
+                f"step {self._steps + 1}: the gradient is {float(norm)}, in {len(bad)} of {len(pending)} "
+                f"parameters: {_some(bad) or 'none by itself, but all together'}. No weight was changed. Lower "
+                "the learning rates or lengthen the warm-up, and look at the texts of this batch"
             ) from error
 
     def _torch_groups(self, pending: Dict[KeyT, _Slot]) -> List[Dict[str, Any]]:
