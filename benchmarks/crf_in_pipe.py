@@ -52,7 +52,7 @@ def training_share(nlp: Language, pipe: Any, docs: List[Any], steps: int) -> Non
     component.negative_log_likelihood, pipe.get_loss = likelihood, get_loss
     # The first steps warm up.
     medians = {name: statistics.median(seconds[3:]) for name, seconds in spent.items()}
-    print(f"training, {len(batches) - 3} steps: {1000 * medians['step']:.0f} ms a step")
+    print(f"training, {len(batches) - 3} steps: {1000 * medians['step']:.0f} ms per step")
     for name, what in (("CRF", "likelihood and gradient"), ("get_loss", "the same and reading the gold")):
         share = 100 * medians[name] / medians["step"]
         print(f"  {what}: {1000 * medians[name]:.1f} ms, {share:.2f} % of the step")

@@ -6,7 +6,7 @@ python benchmarks/fine_tuning.py CLUENER_DIR ENCODER [--epochs 6] [--threads 1] 
 ENCODER is a folder, such as benchmarks/small_encoder.py writes. The configs are configs/roberta.cfg and
 configs/roberta_lora.cfg; the encoder's rate is --rate, or what suits a small encoder (chosen on dev). Each
 training runs in a process of its own, whose peak memory is reported; the steps are timed here, in turn, on one
-batch. F is of the dev set, at the best of the evaluations, one an epoch.
+batch. F is of the dev set, at the best of the evaluations, one per epoch.
 """
 
 import argparse

@@ -85,7 +85,7 @@ def read_once(source: Input) -> Tuple[float, int]:
 
 
 def speed(sources: Sequence[Input], rounds: int) -> None:
-    """Print how many characters a second become docs."""
+    """Print how many characters per second become docs."""
     seconds: List[List[float]] = [[] for _ in sources]
     characters = [0] * len(sources)
     for i in range(rounds + 1):
@@ -102,7 +102,7 @@ def speed(sources: Sequence[Input], rounds: int) -> None:
 
 
 def as_text(format: str, sentence: Sentence) -> str:
-    """A sentence as it stands in a file; of SpERT's array, with the comma after it."""
+    """A sentence as it is in a file; of SpERT's array, with the comma after it."""
     text, spans = sentence
     if format in ("bio", "conll"):
         tags = ["O"] * len(text)

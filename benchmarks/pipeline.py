@@ -6,7 +6,7 @@ DATA is a `.spacy` file or a folder of them. The encoder is BERT of base size wi
 of the data's characters; the pipeline is that of configs/roberta.cfg, and its values are what is measured.
 
 1. padding: padded over real word-pieces, of `nlp.pipe` over all of DATA and of an epoch of training batches. A
-   tiny encoder stands in: lengths do not depend on its size.
+   tiny encoder takes its place: lengths do not depend on its size.
 2. `nlp.pipe`: the encoder's share of the time.
 3. a training step on one batch, against the bare Hugging Face step: BertForTokenClassification on the same padded
    windows, with torch.optim.AdamW and clipping. The two run in turn.

@@ -1,4 +1,4 @@
-"""Forgetting and rehearsal on CLUENER2020: learn five types, then the other five from data that marks those alone.
+"""Forgetting and rehearsal on CLUENER2020: learn five types, then the other five from data that marks only those.
 
 python benchmarks/rehearsal.py CLUENER_DIR [--epochs 8] [--more-epochs 4] [--threads 1] [--seed 0]
 
@@ -30,7 +30,7 @@ NEW = ("movie", "name", "organization", "position", "scene")
 
 
 def examples(nlp: Language, docs: List[Doc], types: Collection[str]) -> List[Example]:
-    """Examples in which the entities of some types alone are marked."""
+    """Examples in which the entities of some labels only are marked."""
     made = []
     for doc in docs:
         reference = doc.copy()

@@ -2,8 +2,8 @@
 
 python benchmarks/small_encoder.py OUT TEXT [TEXT ...] [--minutes 40] [--hidden 192] [--layers 4] [--seed 0]
 
-TEXT is a BIO file (a character and its tag a line) or JSON lines with a "text"; annotation is not looked at. The
-folder OUT loads as an encoder does from the hub. It is written every 500 steps, so a run may be cut.
+TEXT is a BIO file (one character and its tag per line) or JSON lines with a "text"; annotation is not looked at.
+The folder OUT loads as an encoder does from the hub. It is written every 500 steps, so a run may be cut.
 """
 
 import argparse

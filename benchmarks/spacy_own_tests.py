@@ -4,7 +4,7 @@ python benchmarks/spacy_own_tests.py [FILE ...]
 
 The tests are those of the installed spaCy; they are rewritten in a temporary folder. A test counts where its
 source, or that of a fixture or constant which it names, holds the factory's name. Those that fail are run as spaCy
-wrote them too: what then fails as well is no fault of the component.
+wrote them too: what then fails as well is not a fault of the component.
 """
 
 import argparse

@@ -26,7 +26,7 @@ from typing import Annotated, TypeVar
 import typer
 
 T = TypeVar("T")
-Piece = tuple[str, str]  # text, entity type ("" outside entities)
+Piece = tuple[str, str]  # text, label ("" outside entities)
 
 ENTITY_TYPES = ("PER", "LOC", "ORG")
 SIZES = {"train": 600, "dev": 120, "test": 120}

@@ -19,7 +19,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(f"{show_path(path)}: is a directory; name a file in it")
     if path.exists() and not path.is_file():
-        raise FileExistsError(f"{show_path(path)}: is there already and is no regular file; name a file")
+        raise FileExistsError(f"{show_path(path)}: is there already and is not a regular file; name a file")
     with _named(path), _scratch(path) as (target, scratch):
         part = scratch / target.name
         yield part
@@ -38,7 +38,7 @@ def whole_directory(path: Path, *, suffix: Union[str, Sequence[str], None] = Non
     RAISES (OSError): Something is there already, or the directory cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{show_path(path)}: is there already and is no directory; name a new directory")
+        raise FileExistsError(f"{show_path(path)}: is there already and is not a directory; name a new directory")
     there = sorted(path.iterdir()) if path.is_dir() else []
     suffixes = [suffix] if isinstance(suffix, str) else list(suffix or ())
     if not suffixes and there:

@@ -18,9 +18,9 @@ _repr.maxlevel = 3
 
 
 def quote(value: object) -> str:
-    """A value as it may stand in a message.
+    """A value as it may be shown in a message.
 
-    value (object): What a file or a user gave: a text, or whatever stands in its place.
+    value (object): What a file or a user gave: a text, or whatever is in its place.
     RETURNS (str): Its `repr`, shortened: what does not print is escaped.
     """
     if isinstance(value, str):
@@ -30,12 +30,12 @@ def quote(value: object) -> str:
 
 
 def short(text: str) -> str:
-    """A name as it may stand in a message without quotes, as that of an entity type: escaped and shortened."""
+    """A name as it may be shown in a message without quotes, as that of a label: escaped and shortened."""
     return escape(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…")
 
 
 def listed(values: Iterable[object]) -> str:
-    """Some values as they may stand in a message: the first ten quoted, and the others counted."""
+    """Some values as they may be shown in a message: the first ten quoted, and the others counted."""
     quoted = [quote(value) for value in values]
     more = [f"{len(quoted) - _MAX_LISTED} more"] if len(quoted) > _MAX_LISTED else []
     return ", ".join([*quoted[:_MAX_LISTED], *more])
@@ -61,13 +61,13 @@ def escape(text: str) -> str:
 
 
 def show_path(path: Union[str, Path]) -> str:
-    """A path as it may stand in a message: as the user wrote it, but escaped; only the end of a very long one."""
+    """A path as it may be shown in a message: as the user wrote it, escaped; only the end of a very long one."""
     text = str(path)
     return escape(text if len(text) <= _MAX_PATH else f"…{text[-_MAX_PATH:]}")
 
 
 def quote_path(path: Union[str, Path]) -> str:
-    """The same in quotes, where the path stands inside a sentence."""
+    """The same in quotes, where the path is inside a sentence."""
     return f"'{show_path(path)}'"
 
 

@@ -26,7 +26,7 @@ def unpack(data: object, what: str) -> Any:
     data (object): The bytes.
     what (str): What they are, for the error.
     RETURNS (Any): What they hold.
-    RAISES (SavedStateError): They are no bytes, or damaged, or cut off.
+    RAISES (SavedStateError): They are not bytes, or damaged, or cut off.
     """
     if not isinstance(data, (bytes, memoryview)):
         raise SavedStateError(f"{what} must be bytes, got {quote(data)}; {AGAIN}")
@@ -51,7 +51,7 @@ def unpack_model(data: object, ops: Ops) -> Dict[str, Any]:
     """
     saved = unpack(data, "the saved model")
     if not isinstance(saved, dict) or not saved.keys() >= {"nodes", "attrs", "params", "shims"}:
-        raise SavedStateError(f"the saved model is no model of Thinc; {AGAIN}")
+        raise SavedStateError(f"the saved model is not a model of Thinc; {AGAIN}")
     return convert_recursive(is_xp_array, ops.asarray, saved)
 
 
@@ -79,7 +79,7 @@ def explained(what: str = "") -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """What an error of another library says, in brief."""
     said = one_line(error)
-    # Its end as well: sizes stand there, behind the name of a model that may be long.
+    # Its end as well: sizes are there, behind the name of a model that may be long.
     brief = said if len(said) <= 300 else f"{said[:150]}…{said[-150:]}"
     return f"{type(error).__name__}: {brief}" if said else type(error).__name__
 

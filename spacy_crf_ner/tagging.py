@@ -1,10 +1,10 @@
 """Tagging schemes: the tags of a sentence <-> its entities.
 
 Each is read strictly, for a tag that breaks its scheme mostly means that the file is of another. What breaks it
-and still has one obvious reading can be mended instead.
+and still has one obvious reading can be corrected instead.
 
 Sources: Ramshaw and Marcus (1995) for IOB1; Ratnaparkhi (1998) and Tjong Kim Sang and Veenstra (1999) for BIO
-(IOB2) and its kin; Ratinov and Roth (2009) for BILUO, which differs from BIOES in the letters alone, as BMES does.
+(IOB2) and its kin; Ratinov and Roth (2009) for BILUO, which differs from BIOES only in the letters, as BMES does.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ STRAY_INSIDE = "a stray tag begins an entity"
 UNCLOSED = "an entity without its end ends there"
 STRAY_BEGIN = "B- begins an entity where I- would do"
 REPAIRS = (EMPTY_TAG, STRAY_INSIDE, UNCLOSED, STRAY_BEGIN)
-"""The kinds of mends that `Scheme.read` can make, and that of an empty tag, which `rows` can."""
+"""The kinds of corrections that `Scheme.read` can make, and that of an empty tag, which `rows` can."""
 
 Complain = Callable[[int, str, str, str], None]
-"""Called with the token's index, what is wrong, what to do about it, and which of `REPAIRS` would mend it. It
-raises an error or, where the mend is wanted, returns."""
+"""Called with the token's index, what is wrong, what to do about it, and which of `REPAIRS` would correct it. It
+raises an error or, where the correction is wanted, returns."""
 
 
 @dataclass(frozen=True, eq=False)  # each is one of a kind; so its hash is fast
@@ -34,7 +34,7 @@ class Scheme:
     begin, inside (str): The letters of an entity's first token and of those within.
     last, single (Optional[str]): The letters of the last token and of one that is a whole entity; None where the
         scheme has none.
-    implicit (bool): IOB1: an entity begins with I-, and with B- only where it follows another of its type.
+    implicit (bool): IOB1: an entity begins with I-, and with B- only where it follows another of its label.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Scheme:
     def split(self, tag: str) -> Tuple[str, str]:
         """Split a tag.
 
-        tag (str): "O", or a letter of the scheme, a hyphen and a type, which may hold hyphens and dots.
-        RETURNS (Tuple[str, str]): ("O", "") or (letter, type).
-        RAISES (ValueError): It is no tag of this scheme; the message goes on from it.
+        tag (str): "O", or a letter of the scheme, a hyphen and a label, which may hold hyphens and dots.
+        RETURNS (Tuple[str, str]): ("O", "") or (letter, label).
+        RAISES (ValueError): It is not a tag of this scheme; the message goes on from it.
         """
         if tag == OUTSIDE:
             return OUTSIDE, ""
@@ -67,7 +67,7 @@ class Scheme:
                 raise ValueError(
                     f"has the unknown prefix {prefix}- (of {' or '.join(others)}, not of {self.name})"
                 )
-        raise ValueError(f"is no tag of {self.name}")
+        raise ValueError(f"is not a tag of {self.name}")
 
     def has(self, tag: str) -> bool:
         """Whether a tag is one of this scheme."""
@@ -112,7 +112,7 @@ class Scheme:
                         what = f"tag {quote(tag)} does not follow another {short(label)} entity"
                         complain(i, what, f"write '{self.inside}-{short(label)}'", STRAY_BEGIN)
                 elif letter in (self.inside, self.last) and not self.implicit:
-                    where = f"it stands after {quote(tags[i - 1])}" if i else "it begins the sentence"
+                    where = f"it follows {quote(tags[i - 1])}" if i else "it begins the sentence"
                     what = f"tag {quote(tag)} continues no {short(label)} entity: {where}"
                     first = self.single if letter == self.last and self.single else self.begin
                     complain(i, what, f"write '{first}-{short(label)}'", STRAY_INSIDE)
@@ -126,7 +126,7 @@ class Scheme:
 
         length (int): Number of tokens.
         spans (Iterable[LabeledSpan]): Entities in order that do not overlap.
-        RETURNS (List[str]): One tag a token.
+        RETURNS (List[str]): One tag per token.
         """
         tags = [OUTSIDE] * length
         previous_end, previous_label = 0, ""
@@ -145,7 +145,7 @@ class Scheme:
         """Complain of an entity that does not end as the scheme wants it."""
         label = short(label)
         if self.single and length == 1:
-            what = f"the {label} entity of this token alone is not tagged '{self.single}-{label}'"
+            what = f"the {label} entity of this single token is not tagged '{self.single}-{label}'"
             complain(at, what, f"write '{self.single}-{label}'", UNCLOSED)
         elif self.last:
             what = f"the {label} entity that ends here has no '{self.last}-{label}'"
@@ -154,7 +154,7 @@ class Scheme:
 
 @dataclass(frozen=True, eq=False)
 class BareScheme(Scheme):
-    """Tags that are a label alone, or "O" or "o". What is read off them cannot be written as such tags.
+    """Tags that are only a label, or "O" or "o". What is read off them cannot be written as such tags.
 
     adjoining (bool): Whether neighbouring tokens of one label are one entity (Few-NERD); otherwise each token is
         an entity (the units of MSRA's own files).
@@ -168,7 +168,7 @@ class BareScheme(Scheme):
         if tag in (OUTSIDE, OUTSIDE.lower()):
             return OUTSIDE, ""
         if not tag or any(map(str.isspace, tag)):
-            raise ValueError("is no label")
+            raise ValueError("is not a label")
         return (self.inside if self.adjoining else str(self.single)), tag
 
 

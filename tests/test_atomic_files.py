@@ -156,7 +156,7 @@ def test_folder_that_is_named_like_a_file_of_the_suffix_is_refused(tmp_path: Pat
 
 def test_file_is_no_directory(tmp_path: Path) -> None:
     path = fill(tmp_path, "a") / "a"
-    with pytest.raises(FileExistsError, match="a: is there already and is no directory"), whole_directory(path):
+    with pytest.raises(FileExistsError, match="a: is there already and is not a directory"), whole_directory(path):
         pass
 
 

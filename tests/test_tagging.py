@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
 def outcome_of(scheme: Scheme, tags: Sequence[str]) -> Outcome:
     complaints: List[Tuple[int, str]] = []
-    spans = scheme.read(tags, lambda i, what, mend, kind: complaints.append((i, kind)))
+    spans = scheme.read(tags, lambda i, what, fix, kind: complaints.append((i, kind)))
     return Outcome(spans, complaints)
 
 
@@ -85,9 +85,9 @@ def test_legal_is_what_would_be_written(scheme: Scheme) -> None:
 def test_to_bio_makes_of_bio_what_its_reader_makes_of_it() -> None:
     for tags in sequences(BIO, 4):
         spans, complaints = outcome_of(BIO, tags)
-        mended = [tag or "" for tag in to_bio(tags)]
-        assert outcome_of(BIO, mended) == (spans, [])
-        assert (mended == list(tags)) == (not complaints)
+        corrected = [tag or "" for tag in to_bio(tags)]
+        assert outcome_of(BIO, corrected) == (spans, [])
+        assert (corrected == list(tags)) == (not complaints)
 
 
 @given(sentences())
@@ -150,15 +150,15 @@ def test_schemes_that_differ_in_letters_alone(name: str, letters: "dict[str, str
 
 
 BREAKS = [
-    ("bio", "O I-A", 2, "'I-A' continues no A entity: it stands after", "'B-A'", [STRAY_INSIDE], [(1, 2, "A")]),
+    ("bio", "O I-A", 2, "'I-A' continues no A entity: it follows", "'B-A'", [STRAY_INSIDE], [(1, 2, "A")]),
     ("bio", "I-A I-A", 1, "continues no A entity: it begins the", "'B-A'", [STRAY_INSIDE], [(0, 2, "A")]),
     ("bio", "B-A I-B", 2, "'I-B' continues no B", "'B-B'", [STRAY_INSIDE], [(0, 1, "A"), (1, 2, "B")]),
     ("iob1", "O B-A", 2, "'B-A' does not follow another A", "'I-A'", [STRAY_BEGIN], [(1, 2, "A")]),
     ("iob1", "B-A I-A", 1, "does not follow", "'I-A'", [STRAY_BEGIN], [(0, 2, "A")]),
     ("iob1", "I-B B-A", 2, "does not follow", "'I-A'", [STRAY_BEGIN], [(0, 1, "B"), (1, 2, "A")]),
-    ("bios", "B-A O", 1, "A entity of this token alone is not tagged 'S-A'", "'S-A'", [UNCLOSED], [(0, 1, "A")]),
+    ("bios", "B-A O", 1, "A entity of this single token is not tagged 'S-A'", "'S-A'", [UNCLOSED], [(0, 1, "A")]),
     ("bios", "O B-A", 2, "not tagged 'S-A'", "'S-A'", [UNCLOSED], [(1, 2, "A")]),
-    ("bios", "S-A I-A I-A", 2, "'I-A' continues no A entity: it stands after 'S-A'", "'B-A'", [STRAY_INSIDE],
+    ("bios", "S-A I-A I-A", 2, "'I-A' continues no A entity: it follows 'S-A'", "'B-A'", [STRAY_INSIDE],
      [(0, 1, "A"), (1, 3, "A")]),
     ("bioes", "B-A O", 1, "not tagged 'S-A'", "'S-A'", [UNCLOSED], [(0, 1, "A")]),
     ("bioes", "O E-A", 2, "'E-A' continues no A entity", "'S-A'", [STRAY_INSIDE], [(1, 2, "A")]),
@@ -166,7 +166,7 @@ BREAKS = [
     ("bioes", "B-A I-A", 2, "the A entity that ends here has no 'E-A'", "'E-A'", [UNCLOSED], [(0, 2, "A")]),
     ("bioes", "B-A I-A O", 2, "has no 'E-A'", "'E-A'", [UNCLOSED], [(0, 2, "A")]),
     ("bioes", "B-A I-A S-B", 2, "has no 'E-A'", "'E-A'", [UNCLOSED], [(0, 2, "A"), (2, 3, "B")]),
-    ("bioes", "B-A E-A E-A", 3, "'E-A' continues no A entity: it stands after 'E-A'", "'S-A'", [STRAY_INSIDE],
+    ("bioes", "B-A E-A E-A", 3, "'E-A' continues no A entity: it follows 'E-A'", "'S-A'", [STRAY_INSIDE],
      [(0, 2, "A"), (2, 3, "A")]),
     ("bioes", "B-A I-A E-B", 2, "has no 'E-A'", "'E-A'", [UNCLOSED, STRAY_INSIDE], [(0, 2, "A"), (2, 3, "B")]),
     ("bioes", "E-A E-A", 1, "it begins the sentence", "'S-A'", [STRAY_INSIDE] * 2, [(0, 1, "A"), (1, 2, "A")]),
@@ -179,14 +179,14 @@ BREAKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "tags", "token", "what", "mend", "kinds", "spans"), BREAKS)
+@pytest.mark.parametrize(("name", "tags", "token", "what", "fix", "kinds", "spans"), BREAKS)
 def test_what_breaks_a_scheme_is_refused_or_mended_and_counted(
     tmp_path: Path,
     name: str,
     tags: str,
     token: int,
     what: str,
-    mend: str,
+    fix: str,
     kinds: List[str],
     spans: List[LabeledSpan],
 ) -> None:
@@ -196,8 +196,8 @@ def test_what_breaks_a_scheme_is_refused_or_mended_and_counted(
         found_in(path, format=name)
     assert caught.value.line == token + 2
     assert what in caught.value.what
-    assert caught.value.mend == f"write {mend}, or have it mended with --repair"
-    assert str(caught.value) == f"{path}:{token + 2}: {caught.value.what}; {caught.value.mend}"
+    assert caught.value.fix == f"write {fix}, or let --repair correct it"
+    assert str(caught.value) == f"{path}:{token + 2}: {caught.value.what}; {caught.value.fix}"
     found = found_in(path, format=name, repair=True)
     assert found.ents == [[], spans, []]
     assert +found.counts.notes == Counter(kinds)
@@ -253,7 +253,7 @@ def test_prefix_of_another_scheme_names_the_schemes_that_have_it(
 @all_schemes
 @pytest.mark.parametrize("tag", ["A", "o", "B", "B-", "-", "-A", "B_A", "b-A", "X-A", "O-A", "B-a b", "B-\u3000"])
 def test_what_is_no_tag(scheme: Scheme, tag: str) -> None:
-    with pytest.raises(ValueError, match=f"^is no tag of {scheme.name}$"):
+    with pytest.raises(ValueError, match=f"^is not a tag of {scheme.name}$"):
         scheme.split(tag)
 
 

@@ -114,6 +114,6 @@ def overfitted(model: Optional[Dict[str, Any]] = None, steps: int = 40, together
     return nlp
 
 
-def refuse(index: int, what: str, mend: str, kind: str) -> None:
+def refuse(index: int, what: str, fix: str, kind: str) -> None:
     """For `Scheme.read`: what breaks the scheme fails the test."""
     raise AssertionError(f"position {index}: {what}")

@@ -144,7 +144,7 @@ def rows_of(
     like (Optional[Any]): What describes the arguments that the docstring does not.
     python (bool): Write defaults as Python does, not as a config does.
     RETURNS (List[Row]): One for each parameter, in the order of the signature.
-    RAISES (ValueError): A parameter is not described, or what is described or left out is no parameter.
+    RAISES (ValueError): A parameter is not described, or what is described or left out is not a parameter.
     """
     described = docstring_of(thing).arguments
     others = docstring_of(like).arguments if like is not None else {}
@@ -368,7 +368,7 @@ class FormatSettings(_Table):
 
 
 NO_SETTINGS = ("source", "make", "doc", "docs", "stream", "streams", "notes")
-"""The arguments of readers and writers that are no settings."""
+"""The arguments of readers and writers that are not settings."""
 
 
 def setting_rows() -> List[Row]:

@@ -56,7 +56,7 @@ class CheckPage:
         for _, group in groupby(others, key=lambda finding: finding.code):
             self._print_kind(list(group))
         if not findings:
-            self.msg.good("Nothing to mend")
+            self.msg.good("Nothing to correct")
             return
         counts = Counter(finding.severity for finding in findings)
         parts = [("error", Severity.ERROR), ("warning", Severity.WARNING), ("note", Severity.INFO)]
@@ -91,7 +91,7 @@ class CheckPage:
         self._table("Data", ["", *(split.name for split in splits)], shown)
 
     def _print_types(self) -> None:
-        """Print the entities per type, and which part of the held-out ones the training data never shows."""
+        """Print the entities per label, and which part of the held-out ones the training data never shows."""
         train, *held_out = self.report.splits
         types = sorted(set().union(*(split.types for split in self.report.splits)))
         if not types:
@@ -104,7 +104,7 @@ class CheckPage:
             (name, f"{sum(train.types[label] for label in group):,}", *_held_out_cells(held_out, train, group))
             for name, group in groups
         ]
-        title = "Entities per type, and those unseen in train" if held_out else "Entities per type"
+        title = "Entities per label, and those unseen in train" if held_out else "Entities per label"
         self._table(title, header, rows)
 
     def _print_coverages(self) -> None:
@@ -135,7 +135,7 @@ class CheckPage:
         self.msg.table(
             rows,
             title=f"Most ambiguous mentions of {self.report.splits[0].name}",
-            header=("entity", "no entity", "mention, and its types"),
+            header=("entity", "no entity", "mention, and its labels"),
             aligns=("r", "r", "l"),
             divider=True,
             # Chinese is wider than wasabi takes it for; as the last column it moves no other.
@@ -188,7 +188,7 @@ class CheckPage:
 def print_errors(findings: Iterable[Finding]) -> None:
     """Print errors to stderr, a line each.
 
-    findings (Iterable[Finding]): Findings; those that are no errors are left out.
+    findings (Iterable[Finding]): Findings; those that are not errors are left out.
     """
     sys.stdout.flush()
     for finding in findings:
@@ -228,7 +228,7 @@ def _columns(text: str) -> int:
 
 
 def _plain(label: str) -> str:
-    """An entity type as it is or, if it is odd, in quotes."""
+    """A label as it is or, if it is odd, in quotes."""
     return label if label.isprintable() and len(label) <= _CELL else shown(label, _CELL)
 
 
@@ -237,7 +237,7 @@ def _types(form: SurfaceForm) -> str:
 
 
 def _held_out_cells(held_out: Sequence[SplitStats], train: SplitStats, types: Sequence[str]) -> List[str]:
-    """For each split, its entities of some types, and which part of them is unseen in train."""
+    """For each split, its entities of some labels, and which part of them is unseen in train."""
     cells = []
     for split in held_out:
         total = sum(split.types[label] for label in types)

@@ -18,7 +18,7 @@ EncodingOption = Annotated[
 ]
 RepairOption = Annotated[
     bool,
-    Option("--repair", "-r", help="Mend what breaks the tagging scheme and has one obvious reading; count it"),
+    Option("--repair", "-r", help="Correct what breaks the tagging scheme and has one obvious reading; count it"),
 ]
 SetOption = Annotated[
     Optional[List[str]],

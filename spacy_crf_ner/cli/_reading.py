@@ -24,8 +24,8 @@ def blank(lang: str) -> Language:
     except ImportError as error:
         # spaCy says which, in several lines.
         reason = " ".join(str(error).split())
-        mend = "choose a language of https://spacy.io/usage/models#languages"
-        raise ValueError(f"--lang {short(lang)}: {reason}; {mend}") from None
+        fix = "choose a language of https://spacy.io/usage/models#languages"
+        raise ValueError(f"--lang {short(lang)}: {reason}; {fix}") from None
 
 
 def parse_settings(given: Optional[Sequence[str]], repair: bool) -> Dict[str, Any]:

@@ -93,8 +93,8 @@ def convert_cli(
     echo(table(rows, header=("Count", name), divider=True, aligns=("l", "r"), max_col=60), err=to_stdout)
     if counts.own_boundaries:
         what = f"the {lang!r} tokenizer changes the text, or makes a token that an entity begins or ends inside"
-        mend = f"it and {counts.own_boundaries - 1:,} more docs keep boundaries of their own"
-        echo(f"{escape(str(counts.first_own))}: {what}; {mend}", err=True)
+        fix = f"it and {counts.own_boundaries - 1:,} more docs keep boundaries of their own"
+        echo(f"{escape(str(counts.first_own))}: {what}; {fix}", err=True)
     if not to_stdout:
         Printer().good(f"Wrote {counts.docs:,} docs in {written.files:,} file(s): {show_path(output)}")
 

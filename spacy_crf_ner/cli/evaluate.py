@@ -30,7 +30,7 @@ def evaluate_cli(
     """Score a pipeline's entities with spaCy's scorer and seqeval (strict, IOB2), on the same predictions.
 
     The JSON file holds spaCy's ents_p, ents_r, ents_f, ents_per_type and token_acc; speed (words per second);
-    seqeval (its report, by type and average); and counts (docs, tokens, gold, predicted and correct entities,
+    seqeval (its report, by label and average); and counts (docs, tokens, gold, predicted and correct entities,
     and what could not be aligned or was ignored for missing annotation).
     """
     msg = Printer()

@@ -32,7 +32,7 @@ CHARACTER_LANGS = ("zh", "ja")
 
 
 class Head(str, Enum):
-    """What stands between the token vectors and the entities."""
+    """What is between the token vectors and the entities."""
 
     BILSTM_ATTENTION_CRF = "bilstm-attention-crf"
     BILSTM_CRF = "bilstm-crf"
@@ -58,7 +58,7 @@ def init_config_cli(
     ] = None,
     head: Annotated[Head, Option(help="What finds the entities in the token vectors")] = Head.BILSTM_ATTENTION_CRF,
     lora: Annotated[
-        bool, Option("--lora", help="Adapt the encoder by LoRA and leave its own weights alone")
+        bool, Option("--lora", help="Adapt the encoder by LoRA and leave its own weights as they are")
     ] = False,
     lang: Annotated[str, Option("--lang", "-l", help="Language of the pipeline")] = "zh",
     gpu: Annotated[bool, Option("--gpu", "-G", help="Train on a GPU: half precision and larger batches")] = False,
@@ -103,13 +103,13 @@ def init_config(
 
     lang (str): Language code, as of `spacy.blank`.
     encoder (Optional[str]): Hugging Face encoder, a name on the hub or a folder; None for none.
-    head (Union[Head, str]): What stands between the token vectors and the entities: "bilstm-attention-crf",
+    head (Union[Head, str]): What is between the token vectors and the entities: "bilstm-attention-crf",
         "bilstm-crf" or "crf".
-    lora (bool): Adapt the encoder by LoRA and leave its own weights alone.
+    lora (bool): Adapt the encoder by LoRA and leave its own weights as they are.
     gpu (bool): Half precision and larger batches.
     RETURNS (str): The config; `thinc.api.Config().from_str` reads it, and `spacy train` its file.
     RAISES (ValueError): The language or the head is unknown, the language's tokenizer is not installed, there is
-        no encoder for LoRA, or the encoder's name cannot stand in a config.
+        no encoder for LoRA, or the encoder's name cannot be in a config.
     """
     nlp = blank(lang)
     lang = str(nlp.lang)
@@ -167,7 +167,7 @@ def _decimal(value: float) -> str:
 
 
 def _command(lang: str, encoder: Optional[str], head: Head, lora: bool, gpu: bool) -> str:
-    """The command line that makes the config; OUT stands for the file."""
+    """The command line that makes the config; OUT is the file."""
     words = [COMMAND]
     if encoder is not None:
         words.append(f"--encoder {shlex.quote(encoder)}")
@@ -198,7 +198,7 @@ def _title(lang: str, encoder: Optional[str], head: Head, lora: bool, gpu: bool)
 def _word_attributes(nlp: Language) -> Tuple[List[str], List[int]]:
     """The attributes of a word that `spacy.MultiHashEmbed` embeds, and the rows of each one's table.
 
-    A script whose characters are no letters, as Korean's here, has no prefixes and suffixes worth a table.
+    A script whose characters are not letters, as Korean's here, has no prefixes and suffixes worth a table.
     """
     if nlp.Defaults.writing_system["has_letters"]:
         return ["NORM", "PREFIX", "SUFFIX", "SHAPE"], [5000, 1000, 2500, 2500]
@@ -227,5 +227,5 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         if error.strerror is None:  # It says all.
             raise
-        mend = "name a file in a folder that can be written to"
-        raise OSError(f"{show_path(path)}: cannot be written ({error.strerror or error}); {mend}") from error
+        fix = "name a file in a folder that can be written to"
+        raise OSError(f"{show_path(path)}: cannot be written ({error.strerror or error}); {fix}") from error

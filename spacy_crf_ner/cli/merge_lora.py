@@ -23,7 +23,7 @@ def merge_lora_cli(
 ) -> None:
     """Save a pipeline with its LoRA adapters merged into the encoder's weights.
 
-    It computes what it did, a little faster, and neither peft nor, where the adapter alone was saved, the base
+    It computes what it did, a little faster, and neither peft nor, where only the adapter was saved, the base
     encoder is needed to load it. The original stays as it is.
     """
     # It brings transformers with it: seconds, which every `python -m spacy` command would wait.

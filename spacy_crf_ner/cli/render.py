@@ -21,7 +21,7 @@ def render_cli(
     data: GoldArgument,
     output: Annotated[Path, Argument(help="HTML file to write")],
     limit: Annotated[int, Option("--limit", "-n", min=1, help="Docs to show at most")] = 100,
-    errors_only: Annotated[bool, Option("--errors-only", "-e", help="Show docs with mistakes alone")] = False,
+    errors_only: Annotated[bool, Option("--errors-only", "-e", help="Show only docs with mistakes")] = False,
     gpu_id: GpuOption = -1,
     code: FunctionsOption = None,
     batch_size: BatchSizeOption = None,

@@ -43,7 +43,7 @@ def split_cli(
     ] = Path("split"),
     seed: Annotated[int, Opt("--seed", min=0, help="Another seed gives another split")] = 0,
     force: Annotated[
-        bool, Opt("--force", "-F", help="Replace what is in a directory that holds .spacy files alone")
+        bool, Opt("--force", "-F", help="Replace what is in a directory that holds only .spacy files")
     ] = False,
     format: FormatOption = AUTO,
     encoding: EncodingOption = None,
@@ -55,8 +55,8 @@ def split_cli(
 ) -> None:
     """
     Split annotated files into train, dev and test without leaks: sentences of equal text stay together, equal but
-    for width and white space. Each type of entity gets the share asked for in each part, as near as possible, and
-    train gets all types. The order of the files is kept. The same seed gives the same bytes.
+    for width and white space. Each label gets the share asked for in each part, as near as possible, and
+    train gets all labels. The order of the files is kept. The same seed gives the same bytes.
 
     All of the corpus is held in memory. What cannot be read or written stops with one line that says so and leaves
     no output behind.
@@ -97,8 +97,8 @@ def _check_output(output: Path, data: Sequence[Path], force: bool) -> None:
             what = f"is the input {show_path(path)}, holds it or lies in it"
             raise FormatError(output, what, "name a directory elsewhere with --output")
     if not force and output.is_dir() and any(output.iterdir()):
-        mend = f"name another with --output, or replace its {SUFFIX} files with --force"
-        raise FormatError(output, "the directory is not empty", mend)
+        fix = f"name another with --output, or replace its {SUFFIX} files with --force"
+        raise FormatError(output, "the directory is not empty", fix)
 
 
 @contextmanager

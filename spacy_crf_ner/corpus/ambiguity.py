@@ -1,4 +1,4 @@
-"""Which words are now an entity of one type, now of another, now none."""
+"""Which words are now an entity of one label, now of another, now none."""
 
 import pickle
 import sys
@@ -25,12 +25,12 @@ Node = Dict[int, Any]
 
 @dataclass
 class SurfaceForm:
-    """Words that are an entity at least once, and what they are wherever else they stand.
+    """Words that are an entity at least once, and what they are wherever else they occur.
 
     text (str): The words.
-    types (Counter[str]): How often they are an entity of a type.
-    outside (int): How often they stand outside all entities. Inside a longer entity, they do not count.
-    origins (Dict[str, str]): Where each of the types was met first, and, under "", where they were no entity.
+    types (Counter[str]): How often they are an entity of a label.
+    outside (int): How often they occur outside all entities. Inside a longer entity, they do not count.
+    origins (Dict[str, str]): Where each of the labels was met first, and, under "", where they were no entity.
     """
 
     text: str
@@ -60,9 +60,9 @@ class Ambiguity(NamedTuple):
 
     forms (int): Different words that are an entity at least once.
     ambiguous (int): Those of them that are not always the same: `several_types` or `also_outside`, or both.
-    several_types (int): Those that are of several types.
+    several_types (int): Those that are of several labels.
     also_outside (int): Those that are also no entity.
-    occurrences (int): Places where the words of an entity stand, as an entity or outside all.
+    occurrences (int): Places where the words of an entity occur, as an entity or outside all.
     minority (int): Those of them that are not what these words are most often.
     top (List[SurfaceForm]): The most ambiguous: those of the largest minority.
     """
@@ -146,7 +146,7 @@ class SurfaceForms:
             yield numpy.frombuffer(orths, dtype="uint64").tolist(), outside, origin
 
     def _found(self, orths: List[int], outside: bytes) -> Iterator[SurfaceForm]:
-        """The forms that stand outside all entities."""
+        """The forms that occur outside all entities."""
         for start in range(len(orths)):
             node, reach = self._trie, slice(start, start + self._longest)
             for orth, is_outside in zip(orths[reach], outside[reach]):

@@ -34,7 +34,7 @@ class CorpusReport:
 
     splits (List[SplitStats]): The training data first.
     window (int): How much a model sees at a time.
-    texts (TextIndex): The texts that stand there more than once.
+    texts (TextIndex): The texts that occur there more than once.
     ambiguity (Optional[Ambiguity]): Of the training data; None if it has no entities.
     coverages (List[Coverage]): What each vocabulary does not know of each split.
     findings (List[Finding]): The worst first.
@@ -97,7 +97,7 @@ class CorpusCheck:
 
         name (str): Its name, for messages.
         docs (Iterable[Doc]): Its docs, all with a token at least; none is kept.
-        make (DocMaker): What makes them, for this split alone.
+        make (DocMaker): What makes them, for this split only.
         RETURNS (SplitStats): The counts.
         """
         stats = SplitStats(name, pieces=array("L") if self.encoder else None)

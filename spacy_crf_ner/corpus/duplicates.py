@@ -1,4 +1,4 @@
-"""Texts that stand more than once in a corpus: in one split, in several, and annotated in two ways."""
+"""Texts that occur more than once in a corpus: in one split, in several, and annotated in two ways."""
 
 import sys
 from collections import defaultdict

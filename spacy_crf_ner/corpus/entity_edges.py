@@ -16,8 +16,8 @@ class Edge(Enum):
 
     EMPTY: It is nothing but white space.
     WHITESPACE: White space, or a character that is as little seen, at one end at least.
-    PUNCTUATION: At one end at least, a token of punctuation that is no bracket or quotation mark with its partner
-        in the entity.
+    PUNCTUATION: At one end at least, a token of punctuation that is not a bracket or quotation mark with its
+        partner in the entity.
     ENCLOSED: A pair of brackets or quotation marks around the whole.
     PLAIN: Nothing of that.
     """

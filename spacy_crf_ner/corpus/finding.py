@@ -34,7 +34,7 @@ _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 KINDS: Dict[str, Kind] = {
     "no_entities": Kind(_E, "check the conversion that wrote it, and its tag column"),
     "label_not_in_train": Kind(_E, "no model can predict them: add training examples, or rename or remove them"),
-    "empty_label": Kind(_E, "give each entity a type: without one it is read as unknown annotation"),
+    "empty_label": Kind(_E, "give each entity a label: without one it is read as unknown annotation"),
     "whitespace_entities": Kind(_E, "remove them: there is nothing that a model could see"),
     "changed_texts": Kind(
         _E, "spaCy cannot train on them: write these texts as the tokenizer does, or choose another --lang"
@@ -58,22 +58,20 @@ KINDS: Dict[str, Kind] = {
         _W, "only the longest are trained on and scored; `crf convert --spans-key NAME` keeps all in doc.spans"
     ),
     "missing_annotation": Kind(_W, "annotate them, unless the annotation is meant to be partial"),
-    "few_examples": Kind(_W, "annotate more, or merge them into another type"),
+    "few_examples": Kind(_W, "annotate more, or merge them into another label"),
     "no_negative_examples": Kind(_W, "add texts without them: a model must also learn where there is none"),
     "very_few_docs": Kind(_W, "annotate more: with so few, scores are chance for the most part"),
     "empty_docs": Kind(_W, "remove them; they are skipped"),
     "unknown_to_encoder": Kind(
         _W, "replace them by characters that it knows, or choose an encoder that knows them"
     ),
-    "unknown_to_vectors": Kind(
-        _W, "a model has to learn them from the examples alone: use vectors that have them"
-    ),
+    "unknown_to_vectors": Kind(_W, "a model has to learn them only from the examples: use vectors that have them"),
     "duplicate_entities": Kind(_I, "they count once"),
     "reader_notes": Kind(_I, "look at a few, to see whether they were read as they were meant"),
     "long_docs": Kind(
         _I, "nothing is cut: they are read in windows that overlap, which takes longer and hides what is far away"
     ),
-    "ambiguous_forms": Kind(_I, "read some: what is no matter of context is a slip of the annotation"),
+    "ambiguous_forms": Kind(_I, "read some: what is not a matter of context is a slip of the annotation"),
     "label_not_in_dev": Kind(_I, "they are trained, but no score tells how well"),
     "few_docs": Kind(_I, "more of them would help most"),
     "no_dev": Kind(_I, "give DEV too, to look for what both have in common"),
@@ -89,7 +87,7 @@ class Finding:
     split (Optional[str]): The split that it is about; None: the corpus.
     count (int): How many there are of what the message says.
     message (str): What is the matter.
-    types (Dict[str, int]): The count by entity type, where it is about entities.
+    types (Dict[str, int]): The count by label, where it is about entities.
     cases (List[Case]): Some of them.
     """
 
@@ -115,7 +113,7 @@ class Finding:
         """A finding about what was tallied.
 
         code, split, message: As above.
-        tally (Tally): The count, the types and the cases.
+        tally (Tally): The count, the labels and the cases.
         RETURNS (Finding): The finding.
         """
         return cls(code, split, tally.count, message, dict(sorted(tally.types.items())), list(tally.cases))

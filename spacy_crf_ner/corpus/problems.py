@@ -66,11 +66,11 @@ def _labels(splits: Sequence[SplitStats]) -> Iterator[Finding]:
             continue
         new = {label: n for label, n in sorted(split.types.items()) if label not in train.types}
         if new:
-            message = f"{split.name} has types that {train.name} lacks: {listed(new)}"
+            message = f"{split.name} has labels that {train.name} lacks: {listed(new)}"
             yield Finding("label_not_in_train", split.name, sum(new.values()), message, new)
         unmeasured = {label: n for label, n in sorted(train.types.items()) if label not in split.types}
         if unmeasured:
-            message = f"{split.name} lacks types that {train.name} has: {listed(unmeasured)}"
+            message = f"{split.name} lacks labels that {train.name} has: {listed(unmeasured)}"
             yield Finding("label_not_in_dev", split.name, sum(unmeasured.values()), message, unmeasured)
     rare = {label: n for label, n in sorted(train.types.items()) if n < NEW_LABEL_THRESHOLD}
     if rare:
@@ -107,10 +107,10 @@ def _texts(names: Sequence[str], texts: TextIndex) -> Iterator[Finding]:
 
 
 def _split(split: SplitStats, window: int) -> Iterator[Finding]:
-    """The findings that concern one split alone."""
+    """The findings that concern only one split."""
     name = split.name
     tallied: Mapping[str, str] = {
-        "empty_label": f"{{}} of {name} with an entity that has no type",
+        "empty_label": f"{{}} of {name} with an entity that has no label",
         "whitespace_entities": f"{{}} of {name} of nothing but white space",
         "changed_texts": f"{{}} of {name} whose text the tokenizer changes",
         "misaligned_entities": f"{{}} of {name} with an edge inside a token",
@@ -166,7 +166,7 @@ def _ambiguity(name: str, ambiguity: Ambiguity) -> Iterator[Finding]:
     if ambiguity.ambiguous:
         message = (
             f"{ambiguity.ambiguous:,} of {amount(ambiguity.forms, 'different mention')} in {name} ambiguous: "
-            f"{ambiguity.several_types:,} of several types, {ambiguity.also_outside:,} also no entity"
+            f"{ambiguity.several_types:,} of several labels, {ambiguity.also_outside:,} also no entity"
         )
         cases = [
             Case(origin, form.text, label, "" if label else "no entity")

@@ -1,13 +1,13 @@
-"""A corpus -> train, dev and test: no text in two of them, and of every type the share asked for in each.
+"""A corpus -> train, dev and test: no text in two of them, and of every label the share asked for in each.
 
 Sechidis, Tsoumakas and Vlahavas: On the Stratification of Multi-Label Data (ECML PKDD 2011), algorithm 1, with
 these deviations:
 
 - What is dealt out is not one example, but all sentences of equal text, and a label counts as often as it occurs.
 - "Without entity" is a label too. Which label is how rare is told once, before the first is dealt out.
-- The first text of a label goes to train, so that no type is in dev or test alone.
-- The greedy deal leaves each type near its share, but not the number of sentences. Two parts then exchange texts
-  as long as that brings the numbers of sentences nearer to what was asked or, at the same numbers, the types
+- The first text of a label goes to train, so that no label is only in dev or test.
+- The greedy deal leaves each label near its share, but not the number of sentences. Two parts then exchange texts
+  as long as that brings the numbers of sentences nearer to what was asked or, at the same numbers, the labels
   nearer to their shares.
 
 All arithmetic is in whole numbers, and chance is Python's own: a seed gives the same split on every machine.
@@ -26,7 +26,7 @@ TRAIN = "train"
 MAX_KINDS = 500
 """So many kinds of text, by what is counted of them, are tried for each exchange between two parts."""
 
-# Columns of the counts; the types follow.
+# Columns of the counts; the labels follow.
 _SENTENCES = 0
 _WITHOUT_ENTITY = 1
 _N_COLUMNS = 2
@@ -43,7 +43,7 @@ class Part:
     asked (int): How many sentences it should have.
     indices (List[int]): Which docs are in it, in ascending order.
     without_entity (int): Docs without an entity.
-    entities (Counter[str]): Entities by type.
+    entities (Counter[str]): Entities by label.
     """
 
     asked: int
@@ -57,7 +57,7 @@ class Split:
     """A split of a corpus.
 
     parts (Dict[str, Part]): The parts by name, "train" first.
-    entities (Counter[str]): Entities of the whole corpus by type.
+    entities (Counter[str]): Entities of the whole corpus by label.
     repeated_texts, repeated_sentences (int): Texts that several sentences have, and how many sentences those are.
     """
 
@@ -75,11 +75,11 @@ class Split:
             if len(part.indices) != part.asked:
                 found.append(
                     f"{name} has {len(part.indices):,} sentences, {part.asked:,} were asked for: "
-                    "equal texts stay together, and train keeps a text of every type"
+                    "equal texts stay together, and train keeps a text of every label"
                 )
             absent = [f"{label} ({n:,})" for label, n in sorted(self.entities.items()) if not part.entities[label]]
             if absent:
-                found.append(f"{name} has no entity of a rare type (in all): {', '.join(absent)}")
+                found.append(f"{name} has no entity of a rare label (in all): {', '.join(absent)}")
         return found
 
 
@@ -93,8 +93,8 @@ def check_asked(held_out: Mapping[str, float]) -> None:
         raise ValueError("no part is asked for; give --dev 0.1, --test 0.1 or both")
     for name, asked in held_out.items():
         if not 0 < asked < 1 and not (asked > 1 and float(asked).is_integer()):
-            mend = "give a share between 0 and 1, such as 0.1, or a whole number of sentences, 2 or more"
-            raise ValueError(f"--{name} {asked:g}: neither a share nor a number of sentences; {mend}")
+            fix = "give a share between 0 and 1, such as 0.1, or a whole number of sentences, 2 or more"
+            raise ValueError(f"--{name} {asked:g}: neither a share nor a number of sentences; {fix}")
     shares = [asked for asked in held_out.values() if asked < 1]
     if sum(shares) >= 1:
         raise ValueError(f"{_options(held_out)}: nothing is left for train; ask for less")
@@ -127,7 +127,7 @@ def split(docs: Sequence[Doc], held_out: Mapping[str, float], *, seed: int = 0) 
         parts[names[number]].indices.extend(indices)
     for name, part in parts.items():
         if not part.indices:
-            what = f"no text is left for {name}, as equal texts stay together and train needs every type"
+            what = f"no text is left for {name}, as equal texts stay together and train needs every label"
             raise ValueError(f"{_options(held_out)}: {what}; give a larger corpus, or ask for another share")
         part.indices.sort()
         part.without_entity = sum(not docs[i].ents for i in part.indices)
@@ -165,7 +165,7 @@ def _equal_texts(docs: Sequence[Doc]) -> List[List[int]]:
 
 
 def _count(docs: Sequence[Doc], groups: Sequence[Sequence[int]], labels: Sequence[str]) -> numpy.ndarray:
-    """Sentences, sentences without entity, and entities of each type. Shape: (groups, columns)."""
+    """Sentences, sentences without entity, and entities of each label. Shape: (groups, columns)."""
     columns = {label: column for column, label in enumerate(labels, start=_N_COLUMNS)}
     counts = numpy.zeros((len(groups), _N_COLUMNS + len(labels)), dtype="int64")
     for row, indices in zip(counts, groups):

@@ -20,7 +20,7 @@ MAX_EXCERPT = 200
 """How many characters of a text are kept with an example."""
 
 Mention = Tuple[str, str]
-"""(text, entity type)."""
+"""(text, label)."""
 
 
 class Case(NamedTuple):
@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
     origin (str): Where it was read: the file, and the line or the number of the doc.
     text (str): The entity, or the beginning of the doc.
-    label (str): The entity's type; "" for a doc.
+    label (str): The entity's label; "" for a doc.
     note (str): What else there is to say.
     """
 
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 @dataclass
 class Tally:
-    """How often something was met, by entity type where it is about entities, and the first different cases."""
+    """How often something was met, by label where it is about entities, and the first different cases."""
 
     count: int = 0
     types: "Counter[str]" = field(default_factory=Counter)
@@ -86,11 +86,11 @@ class SplitStats:
     missing_tokens (int): Tokens of unknown annotation.
     misaligned_tokens (int): Tokens of the tokenizer that are several of the doc, as `spacy debug data` has it.
     overlapping, duplicates (int): Entities that the reader left out: they overlap a longer one, or were there.
-    types (Counter[str]): Entities per type.
+    types (Counter[str]): Entities per label.
     docs_with_type (Counter[str]): Docs that have an entity of the type.
-    mentions (Counter[Mention]): Entities per text and type.
+    mentions (Counter[Mention]): Entities per text and label.
     words, letters (Counter[str]): Tokens and characters.
-    notes (Counter[str]): What else the reader met, skipped or mended.
+    notes (Counter[str]): What else the reader met, skipped or corrected.
     lengths (array): Tokens of each doc.
     pieces (Optional[array]): Word-pieces of each doc; None without an encoder.
     tallies (DefaultDict[str, Tally]): What will hurt, by the code of the finding.
@@ -119,7 +119,7 @@ class SplitStats:
 
     @property
     def entities(self) -> int:
-        """Entities of all types."""
+        """Entities of all labels."""
         return sum(self.types.values())
 
     def add(self, doc: Doc, tokenize: Callable[[str], Doc]) -> None:
@@ -175,10 +175,10 @@ class SplitStats:
                 self.tallies["misaligned_entities"].add(case)
 
     def unseen(self, train: "SplitStats") -> Dict[str, int]:
-        """Mentions per type whose text never bears that type in the training data.
+        """Mentions per label whose text never bears that label in the training data.
 
         train (SplitStats): The training data.
-        RETURNS (Dict[str, int]): A count for every type of this split.
+        RETURNS (Dict[str, int]): A count for every label of this split.
         """
         unseen = dict.fromkeys(sorted(self.types), 0)
         for (text, label), count in self.mentions.items():

@@ -32,8 +32,8 @@ class Vocabulary(Protocol):
 class EncoderVocabulary:
     """The word-pieces of a pretrained encoder. A character is unknown if the tokenizer gives it the unknown token.
 
-    encoder (str): Name on the hub, or a folder. Of it, the tokenizer alone is loaded.
-    RAISES (OSError): It is nowhere to be had.
+    encoder (str): Name on the hub, or a folder. Only its tokenizer is loaded.
+    RAISES (OSError): It cannot be found.
     RAISES (ValueError): It has no fast tokenizer.
     """
 
@@ -102,7 +102,7 @@ class Coverage:
 
     split, kind, name, unit (str): The split's name, and what the vocabulary says of itself.
     total, distinct (int): Characters or tokens, and different ones.
-    unknown, unknown_folded (Counter[str]): The unknown ones, as they stand and after width folding: １ is 1.
+    unknown, unknown_folded (Counter[str]): The unknown ones, as they are and after width folding: １ is 1.
     """
 
     split: str
@@ -116,7 +116,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Which part is unknown, as it stands."""
+        """Which part is unknown, as it is."""
         return sum(self.unknown.values()) / max(self.total, 1)
 
     @property

@@ -91,7 +91,7 @@ def _gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Tensor, ...]:
 
 def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], ...]:
     """The same as a function of the potentials and of `d_likelihood` that autograd can differentiate."""
-    # Emissions may depend on the other three: each derivative is by the argument alone.
+    # Emissions may depend on the other three: each derivative is only by the argument.
     emissions, start, transitions, end = (x.view_as(x) for x in ctx.saved_tensors)
     inputs = (emissions, start, transitions, end)
     layout: Layout = ctx.likelihood.chain.layout

@@ -104,7 +104,7 @@ def _refuse(chain: Chain, row: int) -> None:
     step = int(refused.any(axis=1).argmax())
     raise ValueError(
         f"row {row}: the emissions at step {step} are {own[step].tolist()}, but numbers are needed; "
-        "minus infinity may stand where a token has another tag"
+        "minus infinity is allowed where a token has another tag"
     )
 
 
@@ -199,7 +199,7 @@ class ScaledPosterior:
         """As of `Posterior`."""
         layout = self.layout
         inner = slice(layout.n_first, None)
-        # What was divided away at a step is no part of the product that led to it.
+        # What was divided away at a step is not part of the product that led to it.
         share = weight[inner] / (self.mass[inner] * self.scale[inner])
         into = self.omega[inner] * share[:, None]
         return (self.alpha.take(layout.previous, axis=0).T @ into) * self.step
@@ -228,7 +228,7 @@ def _recurse(both: Floats, step: Floats, first: Floats, sizes: List[int]) -> Tup
 
     both (ndarray): *Shape:* (n_positions, 2 * n_tags).
     step (ndarray): *Shape:* (n_tags, n_tags).
-    first (ndarray): *Shape:* (2 * n_tags,): stands in for the product at the first step.
+    first (ndarray): *Shape:* (2 * n_tags,): takes the place of the product at the first step.
     sizes (List[int]): Rows of each step.
     RETURNS (Tuple[ndarray, ndarray]): The masses, *shape:* that of `both`, and by what the two halves of each
         position were divided, *shape:* (n_positions, 2).

@@ -88,7 +88,7 @@ class LinearChainCRF(torchcrf.CRF):
 
         emissions (Tensor): *Shape:* (seq_length, batch_size, num_tags), any float dtype, in nats.
         tags (Tensor): *Shape:* (seq_length, batch_size), int64: the gold tags; or (seq_length, batch_size,
-            num_tags), bool: those that each token may have. Whatever stands at masked positions is ignored.
+            num_tags), bool: those that each token may have. Whatever is at masked positions is ignored.
         mask (Optional[Tensor]): *Shape:* (seq_length, batch_size), bool, left-aligned; all True by default.
         reduction (str): "none", "sum", "mean" (over rows) or "token_mean".
         RETURNS (Tensor): *Shape:* (batch_size,) for "none", else (); float64, in nats.
@@ -121,7 +121,7 @@ class LinearChainCRF(torchcrf.CRF):
     def decode(self, emissions: Tensor, mask: Optional[Tensor] = None) -> List[List[int]]:
         """The best tag sequence of each row. The arguments and errors are those of `forward`.
 
-        RETURNS (List[List[int]]): One sequence a row, as long as its mask says.
+        RETURNS (List[List[int]]): One sequence per row, as long as its mask says.
         """
         chain, mask = self._chain(emissions, mask)
         rows = viterbi(chain).reshape(tuple(mask.shape)).T.tolist()

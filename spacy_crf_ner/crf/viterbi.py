@@ -74,12 +74,12 @@ def _maximise(best: Floats, first: Floats, onward: Floats, sizes: List[int], eve
     first (ndarray): *Shape:* (2, n_tags): what leads to the first step.
     onward (ndarray): *Shape:* (2, n_tags, n_tags).
     sizes (List[int]): Rows of each step.
-    even (ndarray): *Shape:* (n_rows,), bool: the rows that come from their end at the second step alone.
+    even (ndarray): *Shape:* (n_rows,), bool: the rows that come from their end only at the second step.
     RETURNS (ndarray): *Shape:* (n_rows, n_tags): each row's best score by the tag where its halves meet.
     """
     n_tags = best.shape[2]
     met = numpy.empty((len(even), n_tags))
-    # The tag to come from stands first: NumPy's maximum over the first axis goes over whole vectors.
+    # The tag to come from is the first axis: NumPy's maximum over the first axis goes over whole vectors.
     # shape: (n_tags, 1, 2, n_tags)
     from_tag = numpy.ascontiguousarray(onward.transpose(2, 0, 1))[:, None]
     begin = 0

@@ -1,4 +1,4 @@
-"""The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved and loaded again without a key amiss."""
+"""The encoder behind Thinc's wrapper: loaded, adapted, frozen, saved, and loaded again key by key."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -48,7 +48,7 @@ class EncoderShim(TorchShim, HFShim):
     def load_pretrained(self) -> None:
         """Load the encoder that the spec names, adapt and freeze it, and check the windows by running one.
 
-        RAISES (OSError): The encoder is nowhere to be had.
+        RAISES (OSError): The encoder cannot be found.
         RAISES (ValueError): The encoder and the settings do not fit together, or half precision on a CPU.
         """
         require_gpu_for(half_dtype(self.spec.mixed_precision), get_torch_default_device())
@@ -165,7 +165,7 @@ class EncoderShim(TorchShim, HFShim):
         RAISES (SavedStateError): The bytes are damaged; a weight is missing, left over or misshapen; the LoRA
             settings of the config are not those of the weights; or the base of an adapter is not the encoder that
             it was trained on.
-        RAISES (OSError): The base of an adapter is nowhere to be had.
+        RAISES (OSError): The base of an adapter cannot be found.
         """
         # What its user chose for training was not chosen by those who load it.
         self.spec = self.spec.untrusted()
@@ -199,7 +199,7 @@ class EncoderShim(TorchShim, HFShim):
                 self._set(*state.load_base(spec, config))
             else:
                 raise SavedStateError(
-                    f"the adapter of {quote_path(state.base_name)} was saved alone: set save_mode = "
+                    f"the adapter of {quote_path(state.base_name)} was saved without it: set save_mode = "
                     '"adapter" to load it'
                 )
         self._check_vocabulary("the saved encoder")

@@ -51,12 +51,12 @@ class LoRA:
 
 
 def inject(lora: LoRA, transformer: Any) -> None:
-    """Put fresh adapters into an encoder, in place. They alone can learn afterwards, and change nothing yet.
+    """Put fresh adapters into an encoder, in place. Only they can learn afterwards, and change nothing yet.
 
     lora (LoRA): The settings.
     transformer (PreTrainedModel): The encoder.
     RAISES (ImportError): peft is not installed.
-    RAISES (ValueError): A target is no linear layer of the layers to adapt, or the encoder has fewer layers.
+    RAISES (ValueError): A target is not a linear layer of the layers to adapt, or the encoder has fewer layers.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -68,7 +68,7 @@ def inject(lora: LoRA, transformer: Any) -> None:
         named = [name for name in linear if name == target or name.endswith(f".{target}")]
         if not named:
             kinds = sorted({name.rsplit(".", 1)[-1] for name in linear})
-            raise ValueError(f"lora.targets: '{target}' is no linear layer of the encoder, which has {kinds}")
+            raise ValueError(f"lora.targets: '{target}' is not a linear layer of the encoder, which has {kinds}")
         chosen += named
     config = LoraConfig(
         r=lora.rank,

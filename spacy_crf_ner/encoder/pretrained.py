@@ -32,14 +32,14 @@ NEEDED_FILES = {
 def load_config(spec: EncoderSpec) -> Any:
     """RETURNS (PretrainedConfig): The encoder's configuration, with the settings of `transformer_config`.
 
-    RAISES (OSError): The encoder is nowhere to be had.
+    RAISES (OSError): The encoder cannot be found.
     RAISES (ValueError): `transformer_config` names an unknown setting, or an output that is not handed on.
     """
     for name in NOT_HANDED_ON:
         if spec.transformer_config.get(name):
             raise ValueError(
-                f"transformer_config sets {name}, but spacy-crf-ner.Transformer.v1 hands on the last layer "
-                "alone: use spacy-transformers.TransformerModel.v3 for it"
+                f"transformer_config sets {name}, but spacy-crf-ner.Transformer.v1 hands on the only the last "
+                "layer: use spacy-transformers.TransformerModel.v3 for it"
             )
     settings = {name: value for name, value in spec.transformer_config.items() if name != TRUST}
     config, unknown = _from_hub(spec, AutoConfig, {TRUST: False, **settings}, return_unused_kwargs=True)
@@ -52,13 +52,13 @@ def load_config(spec: EncoderSpec) -> Any:
 def load_tokenizer(spec: EncoderSpec) -> Any:
     """RETURNS (PreTrainedTokenizerFast): The encoder's tokenizer.
 
-    RAISES (OSError): It is nowhere to be had.
-    RAISES (ValueError): There is only a slow one, which does not say where its word-pieces stand in the text.
+    RAISES (OSError): It cannot be found.
+    RAISES (ValueError): There is only a slow one, which does not say where its word-pieces are in the text.
     """
     tokenizer = _from_hub(spec, AutoTokenizer, {TRUST: False, **spec.tokenizer_config})
     if not tokenizer.is_fast:
         raise ValueError(
-            f"{spec}: {type(tokenizer).__name__} is no fast tokenizer, so its word-pieces "
+            f"{spec}: {type(tokenizer).__name__} is not a fast tokenizer, so its word-pieces "
             "cannot be aligned with the text; leave use_fast out of tokenizer_config, or choose an encoder "
             "that has one"
         )
@@ -70,7 +70,7 @@ def load_transformer(spec: EncoderSpec, config: Any) -> Any:
 
     config (PretrainedConfig): The encoder's configuration.
     RETURNS (PreTrainedModel): The encoder, float32, on the CPU.
-    RAISES (OSError): It is nowhere to be had.
+    RAISES (OSError): It cannot be found.
     RAISES (ValueError): The weights and the configuration do not fit together.
     """
     verbosity = hf_logging.get_verbosity()
@@ -155,7 +155,7 @@ def _from_hub(spec: EncoderSpec, auto: Any, arguments: Dict[str, Any], **more: A
             raise OSError(f"encoder folder {quote_path(spec.name)} needs {needed}: {found}") from error
         tried = "local_files_only = true forbids a download" if spec.local_files_only else "no download worked"
         raise OSError(
-            f"{spec} is no folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
+            f"{spec} is not a folder, it is not in the cache ({HF_HUB_CACHE}), and {tried} "
             f"({reason}). Where there is a network, run: huggingface-cli download {show_path(spec.name)} "
             f"--local-dir FOLDER - then give FOLDER as the encoder's name. It needs {needed}."
         ) from error

@@ -71,7 +71,7 @@ class EncoderState:
     state (Dict[str, torch.Tensor]): Its weights, or those of the adapters.
     lora (Optional[Dict[str, Any]]): The `LoRA.shape` of the adapters, if there are any.
     base (Optional[Dict[str, str]]): Name and fingerprint of the encoder that adapters were put into.
-    tokenizer (Optional[Dict[str, bytes]]): The tokenizer's files; None where the adapters are saved alone.
+    tokenizer (Optional[Dict[str, bytes]]): The tokenizer's files; None where the only the adapters are saved.
     transformers_version (str): The version that it was saved with.
     """
 
@@ -126,8 +126,8 @@ class EncoderState:
                 raise _damaged(f"the base of its adapters is {quote(state.base)}")
         if state.tokenizer is None and (state.base is None or state.lora is None):
             raise SavedStateError(
-                "the saved encoder has no tokenizer, which only an adapter may lack, and it is no adapter: the "
-                f"file is incomplete; {AGAIN}"
+                "the saved encoder has no tokenizer, which only an adapter may lack, and it is not an adapter: "
+                f"the file is incomplete; {AGAIN}"
             )
         return state
 
@@ -205,7 +205,7 @@ class EncoderState:
             tokenizer, transformer = load_tokenizer(spec), load_transformer(spec, config)
         except OSError as error:
             raise OSError(
-                f"{error} - The pipeline holds an adapter alone. If its encoder has moved, say where: in its "
+                f"{error} - The pipeline holds only an adapter. If its encoder has moved, say where: in its "
                 "config.cfg, as `name` of the block spacy-crf-ner.Transformer.v1; or, for a transformer pipe, by "
                 'spacy.load(..., config={"components.transformer.model.name": FOLDER})'
             ) from error
@@ -316,7 +316,7 @@ def _json_object(text: Any, what: str) -> Dict[str, Any]:
     try:
         read = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(f"{what} is no JSON ({reason(error)})") from error
+        raise _damaged(f"{what} is not JSON ({reason(error)})") from error
     if not isinstance(read, dict):
         raise _damaged(f"{what} is {quote(read)}")
     return read

@@ -54,7 +54,7 @@ class EncoderSpec:
         if self.save_mode not in SAVE_MODES:
             raise ValueError(f"save_mode = '{self.save_mode}', but it is one of {SAVE_MODES}")
         if self.save_mode == "adapter" and self.lora is None:
-            raise ValueError('save_mode = "adapter" saves the adapter alone, but lora is not set')
+            raise ValueError('save_mode = "adapter" saves only the adapter, but lora is not set')
         if self.max_padded_tokens < 1:
             raise ValueError(f"max_padded_tokens = {self.max_padded_tokens}, but it must be at least 1")
 

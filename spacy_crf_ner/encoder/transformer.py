@@ -40,12 +40,12 @@ def Transformer(
     tokenizer_config: Optional[Dict[str, Any]] = None,
     transformer_config: Optional[Dict[str, Any]] = None,
 ) -> Model[List[Doc], FullTransformerBatch]:
-    """Build a pretrained encoder for spacy-transformers' `transformer` pipe, whose listeners work as ever.
+    """Build a pretrained encoder for spacy-transformers' `transformer` pipe, whose listeners work as always.
 
     It does what `spacy-transformers.TransformerModel.v3` does, for texts of any length: no text is truncated. Each
     text is split into word-pieces once; those are cut into windows; where two windows overlap, a word-piece gets
     the mean of its two representations, weighted by the distances to the windows' cut edges. `doc._.trf_data`
-    holds one sequence a doc, *shape:* (1, n_wordpieces, width). The encoder is loaded at `initialize`, and saved
+    holds one sequence per doc, *shape:* (1, n_wordpieces, width). The encoder is loaded at `initialize`, and saved
     with the pipeline. The pooler is left out, and only the last layer's output is handed on.
 
     name (str): The encoder: a name on the hub, or a folder.
@@ -61,7 +61,7 @@ def Transformer(
     max_padded_tokens (int): The most word-pieces of one pass, padding counted: bounds memory in prediction.
     mixed_precision (Precision): False, "bf16", or "fp16" (as True): compute in half precision on a GPU. A loaded
         pipeline computes in full precision on a CPU.
-    save_mode (str): "full", or "adapter": the adapters alone, with the encoder's name and a fingerprint that is
+    save_mode (str): "full", or "adapter": only the adapters, with the encoder's name and a fingerprint that is
         checked when the pipeline is loaded; the encoder is then needed there.
     local_files_only (bool): Never ask the hub.
     revision (Optional[str]): Branch, tag or commit on the hub.
@@ -104,7 +104,7 @@ def Tok2VecTransformer(
     encoder (Model[List[Doc], FullTransformerBatch]): A `spacy-crf-ner.Transformer.v1`.
     pooling (Model[Ragged, Floats2d]): Makes one vector of a token's word-pieces, such as `reduce_mean.v1`.
     grad_factor (float): Scales the gradient that the encoder gets.
-    RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) a doc.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) per doc.
     """
     # A chain in a chain: the structure that a replaced listener has.
     return chain(_split_by_doc(encoder), trfs2arrays(pooling, grad_factor))

@@ -1,4 +1,4 @@
-"""A transformer over texts of any length: windows in buckets of like length, merged to one sequence a text."""
+"""A transformer over texts of any length: windows in buckets of like length, merged to one sequence per text."""
 
 from typing import Any, Dict, Optional
 

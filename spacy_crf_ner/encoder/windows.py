@@ -117,7 +117,7 @@ def find_overlaps(windows: Sequence[Sequence[int]], stride: int, *, before: int,
     windows (Sequence[Sequence[int]]): For each sequence, the lengths of its windows in order, with `before` and
         `after` rows that every window has of its own, for instance [CLS] and [SEP]. The sequence keeps those of
         its first window in front and those of its last one behind. No windows: an empty sequence.
-    stride (int): Rows from the start of one window to that of the next. Neighbours alone may overlap: a stride is
+    stride (int): Rows from the start of one window to that of the next. Only neighbours may overlap: a stride is
         at least half of a window without its own rows, and at most all of it.
     RETURNS (Overlaps): The plan.
     """

@@ -50,7 +50,7 @@ def choose_windowing(
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     limit (Optional[int]): The most word-pieces that the encoder takes, special tokens counted; None for any.
-    window (Optional[int]): Word-pieces a window; None: `DEFAULT_WINDOW`, or what the encoder
+    window (Optional[int]): Word-pieces per window; None: `DEFAULT_WINDOW`, or what the encoder
         takes if that is less.
     stride (Optional[int]): From one window's start to the next; None: three quarters of the window.
     RETURNS (Windowing): The windows.

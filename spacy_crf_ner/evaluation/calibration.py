@@ -226,7 +226,7 @@ def _bin(lower: float, upper: float, scores: Floats, right: Floats) -> Bin:
 
 
 def judge(examples: Sequence[Example], predictions: Sequence[ScoredSpans]) -> Outcomes:
-    """Judge scored predictions by the gold entities: right are those with the same borders and the same type.
+    """Judge scored predictions by the gold entities: right are those with the same borders and the same label.
 
     A prediction that touches a token of unknown gold annotation is left out, and counted; one with a border inside
     a gold token is wrong.
@@ -285,7 +285,7 @@ def _calibrate(pipe: Recognizer, examples: Sequence[Example], n_bins: int, batch
     if not before.scores:
         raise ValueError(
             f"component '{pipe.name}' predicts no entity where the gold annotation is known "
-            f"({before.n_ignored} elsewhere); give docs with entities of its types, or train it longer"
+            f"({before.n_ignored} elsewhere); give docs with entities of its labels, or train it longer"
         )
     temperature = pipe.fit_temperature(examples, batch_size=batch_size)
     last = _predict(pipe, examples, batch_size)

@@ -14,7 +14,7 @@ from spacy_crf_ner.tagging import BIO
 class Verdict(str, Enum):
     """How an entity fared.
 
-    CORRECT: in both, with the same borders and the same type.
+    CORRECT: in both, with the same borders and the same label.
     MISSED: gold, and not predicted.
     SPURIOUS: predicted, and not gold.
     UNALIGNED: predicted, with a border inside a gold token. It is wrong, and no tag can say it.
@@ -83,7 +83,7 @@ class Comparison:
 def compare(example: Example, predicted: Optional[Iterable[Span]] = None) -> Comparison:
     """Judge the entities of an example.
 
-    example (Example): A gold doc and the pipeline's doc for it. Their texts may differ in whitespace alone.
+    example (Example): A gold doc and the pipeline's doc for it. Their texts may differ only in whitespace.
     predicted (Optional[Iterable[Span]]): Spans of the pipeline's doc to judge; None for its entities.
     RETURNS (Comparison): The judged entities.
     RAISES (ValueError): The texts differ, so that the tokens cannot be aligned.

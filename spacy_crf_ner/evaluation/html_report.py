@@ -102,18 +102,18 @@ def render_page(
         colors=colors,
         legend=[{"verdict": verdict, "meaning": meaning} for verdict, meaning in LEGEND],
         marks=MARKS,
-        note=shown + (", those with mistakes alone." if errors_only else "."),
+        note=shown + (", only those with mistakes." if errors_only else "."),
         articles=articles,
     )
     return Page(html, len(articles))
 
 
 def type_colors(types: Iterable[str]) -> Dict[str, str]:
-    """Give each entity type a colour: displaCy's own or registered one if it has one, else one from its name.
+    """Give each label a colour: displaCy's own or registered one if it has one, else one from its name.
 
-    The same types get the same colours on every page; types that share a hue are moved apart.
+    The same labels get the same colours on every page; labels that share a hue are moved apart.
 
-    types (Iterable[str]): Entity types, in any order and repeated at will.
+    types (Iterable[str]): Labels, in any order and repeated at will.
     RETURNS (Dict[str, str]): CSS colours.
     """
     known = EntityRenderer().colors

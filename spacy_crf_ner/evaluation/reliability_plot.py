@@ -32,7 +32,7 @@ def require_matplotlib() -> None:
 def draw_reliability(path: Path, panels: Sequence[Tuple[str, Reliability]]) -> None:
     """Draw reliability diagrams side by side, each above a histogram of its scores.
 
-    A bar is the share of correct predictions in a bin. The point on it stands at the bin's mean score, and its
+    A bar is the share of correct predictions in a bin. The point on it is at the bin's mean score, and its
     whiskers are the 95 % interval of the share (Wilson's). On the diagonal, scores are what they say.
 
     path (Path): The PNG file to write.

@@ -42,7 +42,7 @@ class Scores:
     spacy (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type` (None without entities) and
         `token_acc`.
     seqeval (Dict[str, Dict[str, float]]): seqeval's report: `precision`, `recall`, `f1-score` and `support`
-        of each type and of "micro avg", "macro avg" and "weighted avg". Empty without entities.
+        of each label and of "micro avg", "macro avg" and "weighted avg". Empty without entities.
     report (str): The same as seqeval's text.
     counts (EntityCounts): What was scored.
     speed (float): Predicted tokens per second, tokenizer included.

@@ -86,7 +86,7 @@ def are_tags(value: Any) -> bool:
 
 
 def are_numbers(value: Any) -> bool:
-    """Whether a value is a list of whole numbers from 0, as tags are where their names stand elsewhere."""
+    """Whether a value is a list of whole numbers from 0, as tags are where their names are elsewhere."""
     return isinstance(value, list) and bool(value) and all(type(tag) is int and tag >= 0 for tag in value)
 
 

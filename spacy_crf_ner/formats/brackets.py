@@ -47,9 +47,9 @@ def read_conll2012(
     source (Source): The file.
     make (DocMaker): Makes the docs. Of entities inside each other, it keeps the longest in `doc.ents`.
     token_column, tag_column (int): The columns, from 0, or from -1 backwards. The defaults are those of the task.
-    YIELDS (Doc): The docs, one a sentence.
+    YIELDS (Doc): The docs, one per sentence.
     RAISES (FormatError): A line has not the columns, brackets do not match, or the words are masked.
-    RAISES (ValueError): A column is no integer.
+    RAISES (ValueError): A column is not an integer.
     """
     for name, column in (("token_column", token_column), ("tag_column", tag_column)):
         if type(column) is not int:
@@ -116,8 +116,8 @@ def _entities(sentence: Sequence[_Row], source: Source) -> List[LabeledSpan]:
         found = _TAG.fullmatch(tag)
         if not found or not _is_tag(tag):
             what = f"tag {quote(tag)} of token {quote(sentence[i].token)} has no brackets"
-            mend = "write *, (LABEL*, *) or (LABEL), or name the column with --set tag_column=NUMBER"
-            raise source.error(what, mend, line)
+            fix = "write *, (LABEL*, *) or (LABEL), or name the column with --set tag_column=NUMBER"
+            raise source.error(what, fix, line)
         opened.extend((i, label) for label in found["open"].split("(")[1:])
         for _ in found["close"]:
             if not opened:

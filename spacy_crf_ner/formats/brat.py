@@ -28,7 +28,7 @@ TEXT = ".txt"
 ANNOTATION = ".ann"
 SUFFIXES = (TEXT, ANNOTATION)
 DISCONTINUOUS = "entities of several parts, whose tokens are left without annotation"
-RELATIONS_LEFT = "relations of what is no entity of one part, left out"
+RELATIONS_LEFT = "relations of what is not an entity of one part, left out"
 _LEFT = {
     "A": "attributes, left out",
     "M": "attributes, left out",

@@ -32,14 +32,14 @@ def read_cluener(source: Source, make: DocMaker) -> Iterator[Doc]:
     source (Source): The file.
     make (DocMaker): Makes the docs.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON, or a mention does not stand where the file says.
+    RAISES (FormatError): The file is not JSON of this kind, or a mention is not where the file says.
     """
     for value, line in values(source):
         record = Record(value, line, source)
         text = record.take(value, "text", str, "the record")
         meta = record.meta(_KEYS)
         if "label" not in value:
-            refuse_unread(record, _KEYS, text=text, tokens=None, mend='call it "label"')
+            refuse_unread(record, _KEYS, text=text, tokens=None, fix='call it "label"')
         spans = list(_spans(record, text)) if "label" in value else []
         doc = make.from_text(text, spans, source, line, meta=meta)
         yield doc if "label" in value else unannotated(doc, make)
@@ -52,7 +52,7 @@ def write_cluener(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] =
     doc (Doc): Its meta becomes further keys. One whose entity annotation is missing gets no "label".
     notes (Counter[str]): Counts what the format cannot hold: relations, and meta of its own keys.
     spans_key (Optional[str]): Write `doc.spans[spans_key]`, where overlapping entities are, not `doc.ents`.
-    RETURNS (str): One line; types and mentions stand in the order in which they first appear.
+    RETURNS (str): One line; labels and mentions are in the order in which they first appear.
     RAISES (FormatError): The doc has entities and not this key.
     """
     fields: Dict[str, Any] = {"text": doc.text}
@@ -70,7 +70,7 @@ def write_cluener(doc: Doc, notes: "Counter[str]", *, spans_key: Optional[str] =
 def _spans(record: Record, text: str) -> Iterator[LabeledSpan]:
     types = record.value["label"]
     if isinstance(types, list):
-        raise record.error('"label" is a list', "read offsets as [start, end, type] with --format jsonl")
+        raise record.error('"label" is a list', "read offsets as [start, end, label] with --format jsonl")
     for label, mentions in record.check(types, dict, '"label"').items():
         of = f"label {quote(label)}"
         for mention, positions in record.check(mentions, dict, of).items():
@@ -87,12 +87,12 @@ def _span(record: Record, text: str, label: str, mention: str, position: Any) ->
     )
     if not mention or start < 0 or text[start : end + 1] != mention:
         found = quote(text[start : end + 1]) if 0 <= start <= end and start < len(text) else "no text"
-        what = f"{short(label)} {quote(mention)} should stand at [{start}, {end}], where there is {found}"
-        raise record.error(what, _mend(text, mention, start, end))
+        what = f"{short(label)} {quote(mention)} should be at [{start}, {end}], where there is {found}"
+        raise record.error(what, _fix(text, mention, start, end))
     return start, end + 1, label
 
 
-def _mend(text: str, mention: str, start: int, end: int) -> str:
+def _fix(text: str, mention: str, start: int, end: int) -> str:
     """What may have gone wrong with the offsets, as far as the mention tells."""
     if not mention:
         return "write the mention"
@@ -103,6 +103,4 @@ def _mend(text: str, mention: str, start: int, end: int) -> str:
     if mention == Offsets(text, UTF_16).mention(start, end + 1):
         return "count characters (code points), not UTF-16 units"
     at = text.find(mention)
-    return (
-        f"it stands at [{at}, {at + len(mention) - 1}]" if at >= 0 else "the text does not hold it: correct either"
-    )
+    return f"it is at [{at}, {at + len(mention) - 1}]" if at >= 0 else "the text does not hold it: correct either"

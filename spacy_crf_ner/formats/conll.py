@@ -49,11 +49,11 @@ def read_conll(
     sentence_column (Optional[int]): A column that names the sentence: where it changes, a sentence begins.
     index_column (Optional[int]): A column that counts the tokens: where it does not go up by 1, a sentence begins.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
-    type (Optional[str]): The label of all entities, where tags are letters alone.
-    repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
-    YIELDS (Doc): The docs, one a sentence.
+    type (Optional[str]): The label of all entities, where tags are only letters.
+    repair (bool): Correct what breaks the scheme and has one obvious reading, and count it.
+    YIELDS (Doc): The docs, one per sentence.
     RAISES (FormatError): A line has not the columns, or no tag of the scheme.
-    RAISES (ValueError): There is no such scheme or spelling, or a column is no integer.
+    RAISES (ValueError): There is no such scheme or spelling, or a column is not an integer.
     """
     check_choice("scheme", scheme, list(ALL_SCHEMES))
     check_bool("repair", repair)
@@ -133,8 +133,8 @@ def _rows(
                 first, n_columns, place = number, len(cells), columns.of(number, cells, source)
             if len(cells) != n_columns:
                 what = f"{len(cells)} column(s) where line {first} has {n_columns}: {quote(text)}"
-                mend = "write all columns; where a token is white space, separate by TAB"
-                raise source.error(what, mend, number)
+                fix = "write all columns; where a token is white space, separate by TAB"
+                raise source.error(what, fix, number)
             row = _row(number, cells, source, place)
             ids = _ids(cells, place)
             if not between and before is not None and _begins(before, ids, number, source):
@@ -183,7 +183,7 @@ def _begins(
         return False
     for value in (last_index, index):
         if not (value.isascii() and value.isdecimal()):
-            what = f"{quote(value)} in the index_column is no number"
+            what = f"{quote(value)} in the index_column is not a number"
             raise source.error(what, "name another index_column, or none", number)
     return int(index) != int(last_index) + 1
 
@@ -205,7 +205,7 @@ def _is_row(cells: List[str], n_columns: int, is_tag: Callable[[str], bool], col
 
 
 def _is_tag(scheme: Scheme, spelling: Spelling, type: Optional[str], cell: str) -> bool:
-    """Whether a cell is a tag, and no word of a comment. Of bare labels, the one that is no entity alone."""
+    """Whether a cell is a tag, and no word of a comment. Of bare labels, the one that is not an entity alone."""
     if scheme.name in BARE_SCHEMES:
         return cell.upper() == OUTSIDE
     return scheme.has(spelling.standard(cell)) or (type is not None and cell.upper() in LETTERS)

@@ -66,8 +66,8 @@ def read_conllu(
     scheme (str): The tagging scheme, one of `tagging.SCHEMES`.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters without one.
-    repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
-    YIELDS (Doc): The docs, one a sentence.
+    repair (bool): Correct what breaks the scheme and has one obvious reading, and count it.
+    YIELDS (Doc): The docs, one per sentence.
     RAISES (FormatError): The file is not CoNLL-U, no word has the key, or a tag is not of the scheme.
     RAISES (ValueError): A setting has a value that it cannot have.
     """
@@ -213,7 +213,8 @@ class _Parser:
         id_, form, misc = columns[0], columns[1], columns[-1]
         found = _ID.fullmatch(id_)
         if not found:
-            raise self.source.error(f"ID {quote(id_)} is no number", "count words from 1 in each sentence", number)
+            what = f"ID {quote(id_)} is not a number"
+            raise self.source.error(what, "count words from 1 in each sentence", number)
         if not form or form.isspace():
             raise self.source.error(f"word {id_} has no text", "write its text into the column FORM", number)
         pairs = self._pairs(misc, number)
@@ -396,5 +397,5 @@ def _told(sentences: Sequence[Sequence[str]]) -> Optional[Dict[str, str]]:
 def _n_faults(scheme: Scheme, sentences: Sequence[Sequence[str]]) -> int:
     faults: List[int] = []
     for tags in sentences:
-        scheme.read(tags, lambda i, what, mend, kind: faults.append(i))
+        scheme.read(tags, lambda i, what, fix, kind: faults.append(i))
     return len(faults)

@@ -16,7 +16,7 @@ from spacy_crf_ner.tagging import SCHEMES
 BLANK = "docs of white space only, left out"
 LINE_ENDS = "docs with line ends, written as spaces"
 TRIMMED = "entities that begin or end with white space, written without it"
-_MEND = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
+_FIX = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
 _LINE_ENDS = str.maketrans("\r\n", "  ")
 
 
@@ -60,8 +60,8 @@ def write_conllu(doc: Doc, notes: "Counter[str]") -> str:
 def _form(word: Token) -> str:
     text: str = word.text
     if text != text.strip() or any(character in text for character in "\t\r\n"):
-        what = f"token {quote(text)} cannot stand in a column"
-        raise unwritable(word.doc.user_data.get(ORIGIN), what, _MEND)
+        what = f"token {quote(text)} cannot be in a column"
+        raise unwritable(word.doc.user_data.get(ORIGIN), what, _FIX)
     return text
 
 
@@ -70,9 +70,9 @@ def _covered(entity: Span, words: List[Token], notes: "Counter[str]") -> Labeled
     origin = entity.doc.user_data.get(ORIGIN)
     start, end = (bisect_left(words, i, key=_index) for i in (entity.start, entity.end))
     if start == end:
-        raise unwritable(origin, f"entity {quote(entity.text)} is white space only", _MEND)
+        raise unwritable(origin, f"entity {quote(entity.text)} is only white space", _FIX)
     if any(character == "|" or character.isspace() for character in entity.label_):
-        raise unwritable(origin, f"label {quote(entity.label_)} holds white space or '|'", _MEND)
+        raise unwritable(origin, f"label {quote(entity.label_)} holds white space or '|'", _FIX)
     notes[TRIMMED] += words[start].i != entity.start or words[end - 1].i != entity.end - 1
     return start, end, entity.label_
 

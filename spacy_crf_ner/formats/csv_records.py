@@ -1,4 +1,4 @@
-"""The format `csv`: a token and its tag a row, under a header, as Kaggle's "Annotated Corpus for NER" has them.
+"""The format `csv`: one token and its tag per row, under a header, as in Kaggle's "Annotated Corpus for NER".
 
 Its header is "Sentence #,Word,POS,Tag". The sentence's name is in its first row only or, in the cleaned variant,
 in each. A file without such a column has an empty row between sentences.
@@ -70,14 +70,14 @@ def read_csv(
 ) -> Iterator[Doc]:
     """Read rows of a token and its tag.
 
-    The first row is the header. What stands in other columns is not kept.
+    The first row is the header. What is in other columns is not kept.
 
     source (Source): The file.
     make (DocMaker): Makes the docs.
     token_column, tag_column, sentence_column (Column): The columns, by name or number. None: told by the header.
     delimiter (str): What separates cells; a cell that holds it is in quotation marks.
     scheme, spelling, type, repair: As of `tag_lists.TagReader`.
-    YIELDS (Doc): The docs, one a sentence.
+    YIELDS (Doc): The docs, one per sentence.
     RAISES (FormatError): The header names no such columns, a row has other columns, or a tag breaks the scheme.
     RAISES (ValueError): A setting is wrong.
     """
@@ -96,7 +96,7 @@ def guess_csv(head: Head) -> Optional[Guess]:
     """Tell a file with a header that names a token and a tag, and with tags in that column.
 
     head (Head): The beginning of the file.
-    RETURNS (Optional[Guess]): What it is taken for; None where it is no such file.
+    RETURNS (Optional[Guess]): What it is taken for; None where it is not of this kind.
     """
     for delimiter in DELIMITERS:
         rows = _head_rows(head, delimiter)
@@ -141,15 +141,15 @@ def _check_sentences(columns: _Columns, names: Sequence[str], rows: Sequence[Seq
             and is_number
             and 1 < len(runs) == len(set(runs)) < len(rows)
         ):
-            mend = f"if it does, give --set sentence_column={name}, and otherwise --format csv"
-            raise Unclear(f"the column {quote(name)} may name the sentences", mend)
+            fix = f"if it does, give --set sentence_column={name}, and otherwise --format csv"
+            raise Unclear(f"the column {quote(name)} may name the sentences", fix)
 
 
 def explain_csv(head: Head) -> Optional[Tuple[str, str]]:
     """What is to be said of a file that looks like CSV and is not told by its header.
 
     head (Head): The beginning of the file.
-    RETURNS (Optional[Tuple[str, str]]): What is wrong, and what to do; None where it is no CSV.
+    RETURNS (Optional[Tuple[str, str]]): What is wrong, and what to do; None where it is not CSV.
     """
     rows = _head_rows(head, ",")
     width = len(rows[0]) if rows else 0
@@ -205,10 +205,10 @@ def _rows(source: Source, delimiter: str, token: Column, tag: Column, sentence: 
         n_rows = n_rows + 1 if row else 0
         if n_rows > MAX_SENTENCE:
             what = f"a sentence of more than {MAX_SENTENCE:,} rows"
-            mend = (
+            fix = (
                 "name the column of the sentence with --set sentence_column=NAME, or write empty rows between them"
             )
-            raise source.error(what, mend, line)
+            raise source.error(what, fix, line)
         yield row
         line = reader.line_num + 1
 

@@ -32,7 +32,7 @@ MISSING_WRITTEN = "tokens without annotation, written as no entity"
 
 
 def separator_of(vocab: Vocab) -> str:
-    """What stands between two words of a language: a space, or nothing where it writes none.
+    """The separator of two words of a language: a space, or nothing where it writes none.
 
     vocab (Vocab): The language's vocabulary.
     RETURNS (str): What joins the words.
@@ -58,7 +58,7 @@ class Counts:
     docs, characters, tokens (int): Docs; characters and tokens as the file has them. Where a format has no
         tokens, they are the tokenizer's.
     longest_characters, longest_tokens (int): The same of the longest doc.
-    entities (Counter[str]): Entities in `doc.ents`, by type.
+    entities (Counter[str]): Entities in `doc.ents`, by label.
     overlapping (int): Entities that overlap a longer one, or an equally long one before, and are not in
         `doc.ents`.
     duplicates (int): Entities that the file gives twice, and which count once.
@@ -69,7 +69,7 @@ class Counts:
     own_boundaries (int): Docs with token boundaries of their own: the tokenizer changes the text, or makes a
         token that an entity begins or ends inside.
     first_own (Optional[Origin]): The first of them.
-    notes (Counter[str]): What else a reader met, skipped or mended.
+    notes (Counter[str]): What else a reader met, skipped or corrected.
     """
 
     docs: int = 0
@@ -101,14 +101,14 @@ class Counts:
 
 
 class Relation(NamedTuple):
-    """A relation between two entities, each of which stands as (start, end, type) in characters, end exclusive."""
+    """A relation between two entities, each given as (start, end, label) in characters, end exclusive."""
 
     label: str
     head: LabeledSpan
     tail: LabeledSpan
 
     def as_dict(self) -> Mapping[str, Any]:
-        """The relation as it stands in `Doc.user_data`."""
+        """The relation as it is in `Doc.user_data`."""
         return {"label": self.label, "head": list(self.head), "tail": list(self.tail)}
 
 
@@ -141,7 +141,7 @@ class DocMaker:
 
     @property
     def separator(self) -> str:
-        """What stands between two words of the language."""
+        """The separator of two words of the language."""
         return separator_of(self.nlp.vocab)
 
     def from_tokens(
@@ -158,8 +158,8 @@ class DocMaker:
 
         tokens (Sequence[str]): The tokens, none of them empty. They are joined, with a space between where the
             language writes one.
-        spans (Sequence[LabeledSpan]): The entities, as (start, end, type) in tokens, the end exclusive.
-        source (Source): Where the sentence stands.
+        spans (Sequence[LabeledSpan]): The entities, as (start, end, label) in tokens, the end exclusive.
+        source (Source): Where the sentence is.
         line (int): The line in it, counted from 1.
         meta (Optional[Mapping[str, Any]]): What else the file says, for `doc.user_data`.
         relations (Sequence[Tuple[str, int, int]]): (label, head, tail), the last two indices of `spans`.
@@ -189,12 +189,12 @@ class DocMaker:
         """Make a Doc of a text.
 
         text (str): The text.
-        spans (Sequence[LabeledSpan]): The entities, as (start, end, type) in characters, the end exclusive.
-        source (Source): Where the text stands.
+        spans (Sequence[LabeledSpan]): The entities, as (start, end, label) in characters, the end exclusive.
+        source (Source): Where the text is.
         line (int): The line in it, counted from 1.
         meta (Optional[Mapping[str, Any]]): What else the file says, for `doc.user_data`.
         relations (Sequence[Tuple[str, int, int]]): (label, head, tail), the last two indices of `spans`.
-        RETURNS (Doc): The doc. That of an empty text has no token, and is counted as `empty` alone.
+        RETURNS (Doc): The doc. That of an empty text has no token, and is counted only as `empty`.
         RAISES (FormatError): A span is not in the text, the text holds a lone surrogate, or it is too long.
         """
         for span in spans:
@@ -202,12 +202,12 @@ class DocMaker:
         return self._make(text, list(spans), source, line, meta, relations, None)
 
     def adopt(self, doc: Doc, source: Source, number: int) -> Doc:
-        """Count a Doc in that was made before, and remember where it stands.
+        """Count a Doc in that was made before, and remember where it is.
 
         doc (Doc): A doc of the vocab of `nlp`.
         source (Source): The DocBin.
         number (int): Which of its docs it is, from 1.
-        RETURNS (Doc): The same doc. One without a token is counted as `empty` alone.
+        RETURNS (Doc): The same doc. One without a token is counted only as `empty`.
         """
         doc.user_data[ORIGIN] = Origin(str(source.path), number, "doc")
         if len(doc):
@@ -284,19 +284,19 @@ class DocMaker:
         counts.entities.update(entity.label_ for entity in doc.ents)
 
 
-def unwritable(origin: Optional[Origin], what: str, mend: str) -> FormatError:
+def unwritable(origin: Optional[Origin], what: str, fix: str) -> FormatError:
     """An error that a doc cannot be written, which names where the doc was read.
 
     origin (Optional[Origin]): Where, as far as it is known.
     what (str): What is wrong.
-    mend (str): What the user can do about it.
+    fix (str): What the user can do about it.
     RETURNS (FormatError): The error.
     """
     if origin is None:
-        return FormatError("doc", what, mend)
+        return FormatError("doc", what, fix)
     if origin.unit == "line":
-        return FormatError(origin.file, what, mend, origin.number)
-    return FormatError(origin.file, f"{origin.unit} {origin.number}: {what}", mend)
+        return FormatError(origin.file, what, fix, origin.number)
+    return FormatError(origin.file, f"{origin.unit} {origin.number}: {what}", fix)
 
 
 def _are_words(first: str, second: str) -> bool:
@@ -311,8 +311,8 @@ def _check_text(text: str, limit: int, source: Source, line: int) -> None:
         text.encode("utf8")
     except UnicodeEncodeError as error:
         what = f"a lone surrogate, {text[error.start]!r}, at character {error.start} of the text"
-        mend = "write the whole pair, or the character itself"
-        raise source.error(what, mend, line) from None
+        fix = "write the whole pair, or the character itself"
+        raise source.error(what, fix, line) from None
 
 
 def _check_span(span: LabeledSpan, length: int, unit: str, source: Source, line: int) -> None:
@@ -321,7 +321,7 @@ def _check_span(span: LabeledSpan, length: int, unit: str, source: Source, line:
         what = f"entity ({start}, {end}, {quote(label)}) does not fit a text of {length} {unit}"
         raise source.error(what, f"count {unit} from 0, and give a start before the end, which is exclusive", line)
     if not label or label.isspace():
-        raise source.error(f"entity ({start}, {end}) has no type", "write its type", line)
+        raise source.error(f"entity ({start}, {end}) has no label", "write its label", line)
 
 
 def _spans(doc: Doc, places: Sequence[LabeledSpan]) -> List[Optional[Span]]:

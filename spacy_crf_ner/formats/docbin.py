@@ -20,7 +20,7 @@ def read_spacy(source: Source, make: DocMaker) -> Iterator[Doc]:
     source (Source): The DocBin.
     make (DocMaker): Its vocab is that of the docs.
     YIELDS (Doc): The docs, with all that is saved in them, the empty ones too.
-    RAISES (FormatError): It is no DocBin.
+    RAISES (FormatError): It is not a DocBin.
     """
     data = source.read()
     try:
@@ -65,7 +65,7 @@ def _make_doc_bin(docs: Iterable[Doc]) -> DocBin:
 
 
 class _WithNewTokens:
-    """A Doc that iterates over those tokens alone that have a string which was not seen before.
+    """A Doc that iterates over only those tokens that have a string which was not seen before.
 
     `DocBin.add` asks each token for nine strings, which it puts into a set. That would take most of the time of a
     conversion.

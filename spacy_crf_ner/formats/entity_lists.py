@@ -37,10 +37,10 @@ def read_list(record: Record, value: Any, key: str, text: str, notes: "Counter[s
     text (str): The text of the record.
     notes (Counter[str]): Counts what is left out.
     RETURNS (Listed): The entities.
-    RAISES (FormatError): It is no list, or an entity is in no tool's words.
+    RAISES (FormatError): It is not a list, or an entity is in no tool's words.
     """
     if isinstance(value, dict) and key == "label":
-        raise record.error(f'"{key}" is an object', "read types and mentions with --format cluener")
+        raise record.error(f'"{key}" is an object', "read labels and mentions with --format cluener")
     items: List[Item] = []
     parts: List[Any] = []
     whole = True
@@ -59,7 +59,7 @@ def _item(record: Record, part: Any, key: str, text: str, notes: "Counter[str]")
         return _of_list(record, part)
     if not isinstance(part, dict):
         what = f'"{key}" holds {shown(part)}'
-        raise record.error(what, "write [start, end, label]; classes of whole texts are no entities")
+        raise record.error(what, "write [start, end, label]; classes of whole texts are not entities")
     if is_region(part):
         if is_readable(part, text):
             return region_item(record, part, notes)

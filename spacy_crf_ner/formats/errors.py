@@ -14,20 +14,20 @@ class FormatError(ValueError):
 
     path (Union[str, Path]): The file, as the user named it.
     what (str): What is wrong.
-    mend (str): What the user can do about it.
+    fix (str): What the user can do about it.
     line (Optional[int]): The line, counted from 1; None where no line is to blame.
     """
 
-    def __init__(self, path: Union[str, Path], what: str, mend: str, line: Optional[int] = None) -> None:
-        super().__init__(path, what, mend, line)
+    def __init__(self, path: Union[str, Path], what: str, fix: str, line: Optional[int] = None) -> None:
+        super().__init__(path, what, fix, line)
         self.path = Path(path)
         self.what = what
-        self.mend = mend
+        self.fix = fix
         self.line = line
 
     def __str__(self) -> str:
         place = show_path(self.path) if self.line is None else f"{show_path(self.path)}:{self.line}"
-        return f"{place}: {_shown(self.what)}; {_shown(self.mend)}"
+        return f"{place}: {_shown(self.what)}; {_shown(self.fix)}"
 
 
 def _shown(part: str) -> str:

@@ -30,14 +30,14 @@ def read_gliner(source: Source, make: DocMaker) -> Iterator[Doc]:
     source (Source): The file.
     make (DocMaker): Makes the docs.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON.
+    RAISES (FormatError): The file is not JSON of this kind.
     """
     for value, line in values(source):
         record = Record(value, line, source)
         tokens = tokens_of(record, _TEXT)
         entities = value.get(_ENTITIES)
         if entities is None:
-            refuse_unread(record, _KEYS, text=None, tokens=tokens, mend=f'call it "{_ENTITIES}"')
+            refuse_unread(record, _KEYS, text=None, tokens=tokens, fix=f'call it "{_ENTITIES}"')
         listed = [] if entities is None else record.check(entities, list, f'"{_ENTITIES}"')
         spans = [_span(record, entity, len(tokens)) for entity in listed]
         doc = make.from_tokens(tokens, spans, source, line, meta=record.meta(_KEYS))

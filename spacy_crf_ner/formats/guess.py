@@ -36,10 +36,10 @@ class Unclear(Exception):
     """A file that can be read in several ways, of which none may be guessed.
 
     what (str): What is not clear.
-    mend (str): How the user says it.
+    fix (str): How the user says it.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what, fix)
         self.what = what
-        self.mend = mend
+        self.fix = fix

@@ -46,7 +46,7 @@ def read_huggingface(
     scheme (Optional[str]): The tagging scheme. None: that of the names or, without them, "bio".
     spelling, type, repair: As of `TagReader`.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON, or a tag breaks the scheme.
+    RAISES (FormatError): The file is not JSON of this kind, or a tag breaks the scheme.
     RAISES (ValueError): A setting is wrong.
     """
     tags = TagReader(scheme=scheme, spelling=spelling, type=type, repair=repair, names=names)

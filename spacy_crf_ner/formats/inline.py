@@ -1,4 +1,4 @@
-"""The format `inline`: a sentence a line, in which tokens and tags take turns (`王 B-PER 明 I-PER 去 O`) or are
+"""The format `inline`: one sentence per line, in which tokens and tags alternate (`王 B-PER 明 I-PER 去 O`) or are
 pairs (`王/B-PER 明/I-PER 去/O`, or `我们/o 华盛顿/ns 去/o` as in the files of the MSRA bakeoff of 2006).
 """
 
@@ -39,14 +39,14 @@ def read_inline(
 
     source (Source): The file.
     make (DocMaker): Makes the docs.
-    separator (str): What stands between a token and its tag: " ", where they alternate, or another string, the
+    separator (str): The separator of a token and its tag: " ", where they alternate, or another string, the
         last of which in a pair counts.
     scheme (str): The tagging scheme, one of `tagging.ALL_SCHEMES`: "bare" where neighbouring tokens of one label
         are one entity, "whole" where each is one.
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
-    type (Optional[str]): The label of all entities, where tags are letters alone.
-    repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
-    YIELDS (Doc): The docs, one a line.
+    type (Optional[str]): The label of all entities, where tags are only letters.
+    repair (bool): Correct what breaks the scheme and has one obvious reading, and count it.
+    YIELDS (Doc): The docs, one per line.
     RAISES (FormatError): A token has no tag, or a tag is none of the scheme.
     RAISES (ValueError): A setting is wrong.
     """
@@ -71,7 +71,7 @@ def split_pairs(text: str, separator: str) -> List[Tuple[str, str]]:
     """The tokens of a line and their tags.
 
     text (str): The line.
-    separator (str): What stands between a token and its tag.
+    separator (str): The separator of a token and its tag.
     RETURNS (List[Tuple[str, str]]): The pairs. One of them is empty where it is not there.
     """
     parts = text.split()
@@ -111,7 +111,7 @@ def recognise(head: Head) -> Optional[Guess]:
 
 
 def _are_columns(tokens: Sequence[Sequence[str]]) -> bool:
-    """Whether a word, a chunk, a part of speech and an entity stand in each line, as columns have them."""
+    """Whether a word, a chunk, a part of speech and an entity are in each line, as columns have them."""
     if len({len(line) for line in tokens}) > 1:
         return False
     return any(all(cell.isupper() for cell in column) for column in [*zip(*tokens)][1:])

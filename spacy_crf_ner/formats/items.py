@@ -37,7 +37,7 @@ class Placing:
 
     unit (str): What offsets count: one of `offsets.UNITS`.
     ends (Optional[str]): One of `ENDS`. None: exclusive where the keys say so; else the mentions decide.
-    verify (bool): Where the text of an entity is given, check that it stands there, white space aside.
+    verify (bool): Where the text of an entity is given, check that it is there, white space aside.
     RAISES (ValueError): A setting is wrong.
     """
 
@@ -69,7 +69,7 @@ class Placing:
         if all(item.sure for item in items):
             if told == [INCLUSIVE] * len(items) != [] and self._verify:
                 first = items[0]
-                what = f"{quote(first.mention or '')} stands at ({first.start}, {first.end}) if ends are inclusive"
+                what = f"{quote(first.mention or '')} is at ({first.start}, {first.end}) if ends are inclusive"
                 raise record.error(f"{what}, as in all entities of the record", "give --set ends=inclusive")
             return exclusive
         for item, ends in zip(items, told):
@@ -90,7 +90,7 @@ class Placing:
     def spans(self, record: Record, offsets: Offsets, items: Sequence[Item]) -> List[List[LabeledSpan]]:
         """The entities of each item: one for each of its labels.
 
-        RAISES (FormatError): No text stands there, or another than the mention.
+        RAISES (FormatError): There is no text, or another than the mention.
         """
         placed = []
         for start, end, labels, mention, _ in items:

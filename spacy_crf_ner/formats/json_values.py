@@ -47,7 +47,7 @@ def values(source: Source, *, lists: bool = False, max_record: int = MAX_RECORD)
     max_record (int): How many characters a record may have.
     YIELDS (JsonValue): The records; without `lists`, each is an object.
     RAISES (FormatError): The file cannot be read, is not UTF-8, is not JSON or stops in the middle of it; a record
-        is no object, is too long or nested too deeply; an object has a key twice, which would lose the first
+        is not an object, is too long or nested too deeply; an object has a key twice, which would lose the first
         value; a string holds a lone surrogate.
     """
     buffer = _Buffer(source, max_record, '{[n"' if lists else "{")
@@ -72,12 +72,12 @@ def _items(buffer: "_Buffer") -> Iterator[JsonValue]:
         if separator == ",":
             buffer.skip()
             if buffer.peek_on(last) == "]":
-                raise buffer.error("a comma stands before the array's end", "delete the comma")
+                raise buffer.error("there is a comma before the array's end", "delete the comma")
         elif not closed:
-            raise buffer.error(f"{buffer.quoted()} stands where a comma or the array's end should", _AGAIN)
+            raise buffer.error(f"{buffer.quoted()} is in the place of a comma or the array's end", _AGAIN)
     buffer.skip()
     if buffer.peek():
-        raise buffer.error(f"{buffer.quoted()} stands after the array's end", "delete what follows the array")
+        raise buffer.error(f"{buffer.quoted()} follows the array's end", "delete what follows the array")
 
 
 class _Buffer:
@@ -97,7 +97,7 @@ class _Buffer:
         self._column = 0  # how many characters of the line come before the text
 
     def peek(self) -> str:
-        """Go to the next character that is no white space, and tell it; an empty string at the file's end."""
+        """Go to the next character that is not white space, and tell it; an empty string at the file's end."""
         while True:
             match = _WHITE.match(self._text, self._at)
             assert match is not None
@@ -128,7 +128,7 @@ class _Buffer:
     def record(self) -> JsonValue:
         """Read the record that begins with the character that `peek` told."""
         if self._text[self._at] not in self._openers:
-            what = f"{self.quoted()} stands where a record should begin"
+            what = f"{self.quoted()} is in the place of a record"
             raise self.error(what, 'write each record as an object, as {"text": "…"}, or name another --format')
         while True:
             try:
@@ -153,9 +153,9 @@ class _Buffer:
         assert match is not None
         return quote(match.group())
 
-    def error(self, what: str, mend: str) -> FormatError:
+    def error(self, what: str, fix: str) -> FormatError:
         """An error at the character that `peek` told."""
-        return self._source.error(what, mend, self.line)
+        return self._source.error(what, fix, self.line)
 
     def _stopped(self, where: str, line: int) -> FormatError:
         """The error that the file ends too early."""
@@ -269,7 +269,7 @@ def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)

@@ -1,4 +1,4 @@
-"""The formats `jsonl` and `doccano`: a text and its entities a record, as annotation tools export them.
+"""The formats `jsonl` and `doccano`: one text and its entities per record, as annotation tools export them.
 
 Under which key the entities are, and in which words, differs by the tool:
 
@@ -65,10 +65,10 @@ def read_jsonl(
         characters, refused where they cut the record's tokens.
     ends (Optional[str]): Whether ends are "exclusive", or the last character's: "inclusive". None: exclusive in
         the words of the tools whose ends are; else as the entities' texts show.
-    verify (bool): Where the text of an entity is given, check that it stands there, white space aside.
+    verify (bool): Where the text of an entity is given, check that it is there, white space aside.
     scheme, spelling, type, repair, names: Of tags, as of `TagReader`.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON.
+    RAISES (FormatError): The file is not JSON of this kind.
     RAISES (ValueError): A setting is wrong.
     """
     tags = TagReader(scheme=scheme, spelling=spelling, type=type, repair=repair, names=names)

@@ -11,7 +11,7 @@ from spacy_crf_ner.messages import quote
 UNNAMED = "relation"
 UNNAMED_RELATION = f"relations without a label, which are called {UNNAMED!r}"
 UNLABELLED = "regions without a label, left out"
-OTHER_END = "relations left out, an end of which is no entity"
+OTHER_END = "relations left out, an end of which is not an entity"
 OTHERS = "further annotations of a task, left out: the first one counts"
 CANCELLED = "cancelled annotations, left out"
 PREDICTIONS = "tasks with predictions, left out"
@@ -67,7 +67,7 @@ def region_item(record: Record, region: Any, notes: "Counter[str]") -> Item:
         "globalOffsets", for its start and end are paths, and its labels maybe in "hypertextlabels".
     notes (Counter[str]): Counts regions without a label.
     RETURNS (Item): The region; it may have no label.
-    RAISES (FormatError): It is no such region.
+    RAISES (FormatError): It is not of this kind.
     """
     place = region.get("globalOffsets") if isinstance(region, dict) else None
     of = "a region" if place is None else 'the "globalOffsets" of a region'
@@ -121,7 +121,7 @@ def is_readable(region: Any, text: str) -> bool:
     """Whether it can be told where a region is in the text.
 
     Of hypertext that takes its "globalOffsets", which count what a browser shows: the text must be free of markup,
-    or the region's text must show that it stands there.
+    or the region's text must show that it is there.
     """
     if not isinstance(region, dict) or not (isinstance(region.get("start"), str) and "startOffset" in region):
         return True  # or it is wrong, as is said when it is read

@@ -28,18 +28,18 @@ class Offsets:
         self.text = text
         self.unit = unit
         self.inclusive = inclusive
-        # The units differ beyond U+FFFF alone.
+        # The units differ only beyond U+FFFF.
         differ = unit == UTF_16 and not text.isascii() and max(text) > "\uffff"
         self._places = _places(text) if differ else None
 
     def span(self, record: Record, start: int, end: int, label: str) -> LabeledSpan:
         """Convert the offsets of an entity.
 
-        record (Record): Where they stand, for errors.
+        record (Record): Where they are, for errors.
         start, end (int): The offsets.
-        label (str): The entity's type.
+        label (str): The entity's label.
         RETURNS (LabeledSpan): The entity, in characters.
-        RAISES (FormatError): No text stands there, or an offset is inside a surrogate pair.
+        RAISES (FormatError): There is no text, or an offset is inside a surrogate pair.
         """
         place = self._characters(start, end)
         if place is not None:
@@ -61,26 +61,26 @@ class Offsets:
         return None if place is None else self.text[slice(*place)]
 
     def check_mention(self, record: Record, start: int, end: int, mention: str) -> None:
-        """Check that a text stands where the file says, but for white space: Label Studio has folded it.
+        """Check that a text is where the file says, but for white space: Label Studio has folded it.
 
-        RAISES (FormatError): Another text stands there.
+        RAISES (FormatError): There is another text.
         """
         found = self.mention(start, end)
         assert found is not None
         if bare(found) == bare(mention):
             return
-        what = f"{quote(mention)} should stand at ({start}, {end}), where there is {quote(found)}"
+        what = f"{quote(mention)} should be at ({start}, {end}), where there is {quote(found)}"
         other = Offsets(self.text, _OTHERS[self.unit], inclusive=self.inclusive)
         fits = bare(other.mention(start, end) or "") == bare(mention)
-        mend = (
+        fix = (
             f"give --set offsets={other.unit}"
             if fits
             else "correct it, or trust the offsets with --set verify=false"
         )
-        raise record.error(what, mend)
+        raise record.error(what, fix)
 
     def other(self) -> str:
-        """A mend: to count in the other unit."""
+        """What to do: to count in the other unit."""
         other = _OTHERS[self.unit]
         return f"correct it or, if the file counts {_NAMES[other]}, give --set offsets={other}"
 

@@ -58,7 +58,7 @@ def read_parquet(
     token_key, text_key, label_key, offsets, ends, verify, scheme, spelling, type, repair: As of the two readers.
         The keys are columns.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): PyArrow is not installed, or the file is no such Parquet.
+    RAISES (FormatError): PyArrow is not installed, or the file is not Parquet of this kind.
     RAISES (ValueError): A setting is wrong.
     """
     file_ = _opened(source)
@@ -86,8 +86,8 @@ def _opened(source: Source) -> Any:
         from pyarrow import ArrowException, BufferReader
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        mend = 'install it: pip install "spacy-crf-ner[parquet]"'
-        raise source.error("Parquet is read by PyArrow, which is not installed", mend) from None
+        fix = 'install it: pip install "spacy-crf-ner[parquet]"'
+        raise source.error("Parquet is read by PyArrow, which is not installed", fix) from None
     data: Any = source.path
     if str(source.path) == STDIN or _first_bytes(source) != MAGIC:
         data = BufferReader(source.read())

@@ -70,7 +70,7 @@ def read(
             raise source.error(f"holds no text in the format {name}", "name another file, or its --format")
         if not annotated:
             what = f"read as {name}, and none of its {n_docs:,} texts has annotation"
-            mend = f"if they shall have none, give --format {name}"
+            fix = f"if they shall have none, give --format {name}"
             if make.counts.notes[PREDICTIONS]:
-                mend = f"read the predictions with --set label_key=predictions or, {mend}"
-            raise source.error(what, mend)
+                fix = f"read the predictions with --set label_key=predictions or, {fix}"
+            raise source.error(what, fix)

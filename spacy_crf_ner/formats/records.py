@@ -24,7 +24,7 @@ from spacy_crf_ner.messages import quote
 
 UNANNOTATED = "texts without annotation: their entities are missing, which is not to say that there are none"
 INCOMPLETE = "docs with partial annotation: what is outside their entities is missing, and not O"
-SPANS_LEFT = "docs with doc.spans, of which the entities alone are written (set spans_key)"
+SPANS_LEFT = "docs with doc.spans, of which only the entities are written (set spans_key)"
 RELATIONS_LEFT = "relations left out, whose entities are not written (set spans_key)"
 META_LEFT = "docs with meta that JSON cannot hold, which is left out"
 
@@ -46,7 +46,7 @@ _KINDS = {
 
 
 class Annotation(NamedTuple):
-    """The entities of a text, as (start, end, type) in characters, the end exclusive, and their relations.
+    """The entities of a text, as (start, end, label) in characters, the end exclusive, and their relations.
 
     whole (bool): Whether all that the file says of entities is read. What is left out may be anywhere in the text.
     """
@@ -63,9 +63,9 @@ class Record(NamedTuple):
     line: int
     source: Source
 
-    def error(self, what: str, mend: str) -> FormatError:
+    def error(self, what: str, fix: str) -> FormatError:
         """An error in this record."""
-        return self.source.error(what, mend, self.line)
+        return self.source.error(what, fix, self.line)
 
     def take(self, part: Any, key: str, kind: Type[T], of: str) -> T:
         """Take a value out of an object of this record.
@@ -73,9 +73,9 @@ class Record(NamedTuple):
         part (Any): What should be the object.
         key (str): The key.
         kind (Type[T]): Of what type the value must be; True and False are no `int`.
-        of (str): What the object stands for, for the error.
+        of (str): What the object is called, for the error.
         RETURNS (T): The value.
-        RAISES (FormatError): It is no object, has no such key, or the value is of another type.
+        RAISES (FormatError): It is not an object, has no such key, or the value is of another type.
         """
         if type(part) is not dict:
             raise self.error(f"{of} is {shown(part)}", f'write an object with "{key}"')
@@ -106,20 +106,20 @@ class Record(NamedTuple):
         return meta
 
 
-def refuse_unread(record: Record, known: Collection[str], *, text: Optional[str], tokens: Any, mend: str) -> None:
+def refuse_unread(record: Record, known: Collection[str], *, text: Optional[str], tokens: Any, fix: str) -> None:
     """Refuse a record without annotation that has some under a key which is not read: a typing error mostly.
 
     record (Record): The record.
     known (Collection[str]): The keys that mean something else.
     text (Optional[str]): The record's text.
     tokens (Any): Its tokens, if it has any.
-    mend (str): What the user can do about it; "{key}" stands for the key.
+    fix (str): What the user can do about it; "{key}" is replaced by the key.
     RAISES (FormatError): It has such a key.
     """
     for key, value in record.value.items():
         if key not in known and (looks_annotated(key, value, text, tokens) or _are_mentions(value)):
-            what = f"{quote(key)} looks like annotation, and is no key that is known"
-            raise record.error(what, mend.replace("{key}", key))
+            what = f"{quote(key)} looks like annotation, and is not a key that is known"
+            raise record.error(what, fix.replace("{key}", key))
 
 
 def _are_mentions(value: Any) -> bool:
@@ -159,7 +159,7 @@ def rest_missing(doc: Doc, make: DocMaker) -> Doc:
 
 
 def shown(value: Any) -> str:
-    """A value, as it may stand in a message."""
+    """A value, as it may be shown in a message."""
     if isinstance(value, str):
         return f"the string {quote(value)}"
     return _KINDS[type(value)] if isinstance(value, (dict, list)) else json.dumps(value)[:20]
@@ -225,7 +225,7 @@ def to_line(doc: Doc, fields: Mapping[str, Any], notes: "Counter[str]", *, reser
 
 
 def meta_of(doc: Doc) -> Dict[str, Any]:
-    """What else its file says of a doc; empty where that is no dict, as a reader has not made it."""
+    """What else its file says of a doc; empty where that is not a dict, as a reader has not made it."""
     meta = doc.user_data.get(META)
     return meta if isinstance(meta, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Files of one token and its tag a line, with an empty line between sentences."""
+"""Files of one token and its tag per line, with an empty line between sentences."""
 
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
@@ -13,7 +13,7 @@ _SEPARATORS = frozenset(" \t")
 
 
 class Row(NamedTuple):
-    """A token, its tag, and the line where they stand, counted from 1."""
+    """A token, its tag, and the line where they are, counted from 1."""
 
     token: str
     tag: str
@@ -47,20 +47,20 @@ def sentences(
     rows (Rows): The rows of a file.
     scheme (Scheme): The scheme of the tags.
     source (Source): The file, for errors.
-    make (DocMaker): Counts the mends, each under its kind in `tagging.REPAIRS`.
-    repair (bool): Mend what breaks the scheme and has one obvious reading, an empty tag too.
+    make (DocMaker): Counts the corrections, each under its kind in `tagging.REPAIRS`.
+    repair (bool): Correct what breaks the scheme and has one obvious reading, an empty tag too.
     spelling (str): How tags are spelled, one of `SPELLINGS`; labels without letters are taken as they are.
     type (Optional[str]): The label of all entities, where tags are letters without one.
     YIELDS (Sentence): The sentences, none of them empty.
-    RAISES (FormatError): A tag is none of the scheme, or stands where the scheme does not allow it.
+    RAISES (FormatError): A tag is none of the scheme, or is where the scheme does not allow it.
     """
     if scheme.name in SCHEMES:
         rows = _respelled(rows, source, spelling, type)
     for sentence in _gathered(rows):
 
-        def complain(i: int, what: str, mend: str, kind: str, sentence: List[Row] = sentence) -> None:
+        def complain(i: int, what: str, fix: str, kind: str, sentence: List[Row] = sentence) -> None:
             if not repair:
-                raise source.error(what, f"{mend}, or have it mended with --repair", sentence[i].line)
+                raise source.error(what, f"{fix}, or let --repair correct it", sentence[i].line)
             make.counts.notes[kind] += 1
 
         tags = [row.tag for row in sentence]
@@ -126,21 +126,21 @@ def _check_tag(row: Row, scheme: Scheme, source: Source, sentence: List[Row]) ->
     try:
         scheme.split(row.tag)
     except ValueError as error:
-        mend = f"write {OUTSIDE}, or {_listed(scheme.prefixes)} before an entity type, or name another --format"
+        fix = f"write {OUTSIDE}, or {_listed(scheme.prefixes)} before a label, or name another --format"
         try:
             first = [scheme.split(row.token) for row in sentence]
         except ValueError:
             first = []
         if any(label for _, label in first):
-            mend = (
-                "if the tag stands first, read it with --format conll --set token_column=1 --set tag_column=0"
+            fix = (
+                "if the tag is first, read it with --format conll --set token_column=1 --set tag_column=0"
                 f" --set scheme={scheme.name}"
             )
         near = {name: way.standard(row.tag) for name, way in SPELLINGS.items()}
         spelling = next((name for name, tag in near.items() if scheme.has(tag)), None)
         if spelling is not None:
-            mend = f"write {quote(near[spelling])}, or read tags of this spelling with --set spelling={spelling}"
-        raise source.error(f"tag {quote(row.tag)} {error}", mend, row.line) from None
+            fix = f"write {quote(near[spelling])}, or read tags of this spelling with --set spelling={spelling}"
+        raise source.error(f"tag {quote(row.tag)} {error}", fix, row.line) from None
 
 
 def _listed(prefixes: Sequence[str]) -> str:
@@ -161,8 +161,8 @@ def _split(line: Line, source: Source) -> Row:
     # A single SPACE may be a token: character-level files of Latin text hold it.
     if " " in tag or "\t" in token or (" " in token and token != " "):
         what = f"a stray column after {quote(text.replace(separator, ' ').split(' ')[0])}"
-        mend = "keep the token, one SPACE or TAB and the tag alone, or read the columns with --format conll"
-        raise source.error(what, mend, number)
+        fix = "keep only the token, one SPACE or TAB, and the tag, or read the columns with --format conll"
+        raise source.error(what, fix, number)
     if not token:
         raise source.error(f"tag {quote(tag)} has no token", "write the token before it", number)
     return Row(token, tag, number)

@@ -47,7 +47,7 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         raise source.error("is a ZIP archive", "unpack it, and name its files or their folder")
     if start and source.path.suffix == _DOCBIN:
         raise source.error("not a DocBin (its first bytes are others)", "write it again, or rename the file")
-    # A text beside its annotation, whatever stands in it: its bytes are read as they are.
+    # A text beside its annotation, whatever is in it: its bytes are read as they are.
     if (guess := brat.recognise(Head(source.path, "", [], False))) is not None:
         return guess
     raw = source.text_head()
@@ -55,7 +55,7 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
     whole = len(raw) < HEAD
     text = source.decode(raw if whole else raw[: raw.rfind(b"\n") + 1] or _cut(raw), 0, 1)
     text = text.removeprefix(_BYTE_ORDER_MARK)
-    # A carriage return, a form feed or U+2028 may be a token: "\n" alone ends a line.
+    # A carriage return, a form feed or U+2028 may be a token: only "\n" ends a line.
     lines = [line.removesuffix("\r") for line in text.split("\n", MAX_LINES)[:MAX_LINES]]
     head = Head(source.path, text, lines, whole)
     if not text.strip():
@@ -64,7 +64,7 @@ def sniff(source: Source, given: Optional[Mapping[str, Any]] = None) -> Guess:
         json_text = raw.decode("utf8", errors="ignore").removeprefix(_BYTE_ORDER_MARK)
         guess = guess_json(json_text) or _as_text(head, given or {})
     except Unclear as unclear:
-        raise source.error(unclear.what, unclear.mend, 1) from None
+        raise source.error(unclear.what, unclear.fix, 1) from None
     if guess is None:
         raise _untold(source, head)
     return guess

@@ -1,4 +1,4 @@
-"""Which columns of a file hold the tokens and the tags, by what stands in them."""
+"""Which columns of a file hold the tokens and the tags, by what is in them."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from spacy_crf_ner.tagging import SCHEMES
 
 _MAX_COLUMNS = 64
 _CHUNKS = frozenset({"ADJP", "ADVP", "CONJP", "INTJ", "LST", "NP", "O", "PP", "PRT", "SBAR", "UCP", "VP"})
-"""The labels of the shared task of CoNLL-2000, whose chunks stand beside the entities in that of 2003."""
+"""The labels of the shared task of CoNLL-2000, whose chunks are beside the entities in that of 2003."""
 _CODE = re.compile(r"[A-Z]+[A-Z$]*|-[A-Z]+-|\W+|_|\S*[(*)]\S*|\w+=\S*")
 """A part of speech, as most tag sets write it, a bracket of a tree or a role, or features."""
 _MIN_ROWS, _MANY = 30, 3
@@ -45,10 +45,10 @@ def guess_columns(lines: Sequence[str], given: Mapping[str, Any]) -> Optional[Gu
 
     lines (Sequence[str]): Its first lines.
     given (Mapping[str, Any]): Settings that the user gives: what they say is not asked.
-    RETURNS (Optional[Guess]): The format and its settings; None where the lines are no columns with tags.
+    RETURNS (Optional[Guess]): The format and its settings; None where the lines are not columns with tags.
     RAISES (Unclear): Two columns would do for the tokens or for the tags, or none holds tokens.
     """
-    # What `conll` alone has or reads past.
+    # What only `conll` has or reads past.
     strict = not any(name.endswith("_column") for name in given) and not any(
         line.startswith(DOCSTART) or is_comment(line, before) for before, line in pairwise(["", *lines])
     )
@@ -90,7 +90,7 @@ def _guess(sentences: Sentences, given: Mapping[str, Any], why: str) -> Optional
     """Tell the columns of sentences whose rows are all of one width."""
     sentences = [sentence for sentence in sentences if sentence]
     width = len(sentences[0][0])
-    # A position in the word, which ends each token of Weibo NER, is no part of it.
+    # A position in the word, which ends each token of Weibo NER, is not part of it.
     at_end = width == 2 and has_positions(sentences)
     bare = [[[token[:-1], tag] for token, tag in sentence] for sentence in sentences] if at_end else sentences
     columns = [_column(number, bare) for number in range(width)]

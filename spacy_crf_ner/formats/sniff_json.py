@@ -43,7 +43,7 @@ def guess_json(text: str) -> Optional[Guess]:
     """Tell the format of JSON.
 
     text (str): The beginning of the file, which may end anywhere.
-    RETURNS (Optional[Guess]): What it is taken for; None where it is no JSON, or of no format or of several.
+    RETURNS (Optional[Guess]): What it is taken for; None where it is not JSON, or of no format or of several.
     """
     start = text.lstrip()
     inner = start[1:].lstrip() if start.startswith("[") else start
@@ -67,7 +67,8 @@ def explain_json(text: str) -> Optional[Tuple[str, str]]:
     """What is to be said of JSON whose format cannot be told.
 
     text (str): The beginning of the file, which may end anywhere.
-    RETURNS (Optional[Tuple[str, str]]): What is wrong, and what to do; None where the first record is no object.
+    RETURNS (Optional[Tuple[str, str]]): What is wrong, and what to do; None where the first record is not an
+        object.
     """
     records = list(_records(text.lstrip()))
     if not records:
@@ -85,8 +86,8 @@ def explain_json(text: str) -> Optional[Tuple[str, str]]:
     if not isinstance(record, dict):
         return None
     keys = ", ".join(map(quote, list(record)[:8]))
-    mend = "name it with --format; --format jsonl --set text_key=NAME --set label_key=NAME where those keys differ"
-    return f"a record with the keys {keys or 'of none'} is of no format that can be told", mend
+    fix = "name it with --format; --format jsonl --set text_key=NAME --set label_key=NAME where those keys differ"
+    return f"a record with the keys {keys or 'of none'} is of no format that can be told", fix
 
 
 def _nth(number: int) -> str:
@@ -151,7 +152,7 @@ def _of_tokens(record: Dict[str, Any]) -> Optional[_Verdict]:
         tags = record.get(key)
         if not isinstance(tags, list) or len(tags) != len(tokens):
             continue
-        # Labels without a letter can be told by this key alone: parts of speech are words, too.
+        # Labels without a letter can be told only by this key: parts of speech are words, too.
         if are_tags(tags) or are_numbers(tags) or (key == "ner_tags" and are_words(tags)):
             named = tags if are_words(tags) else ()
             return _Verdict(["huggingface"], f"{token_key} and {key}", tags=named)
@@ -233,7 +234,7 @@ _JSON_KEYS: Sequence[Tuple[str, Tuple[str, ...]]] = (
 
 
 def _by_keys(start: str) -> Optional[Guess]:
-    """What a record is of that the head does not hold whole, by the keys that stand in it."""
+    """What a record is of that the head does not hold whole, by the keys that are in it."""
     if _PAIR.match(start):
         return Guess("spacy2", {}, "a text in a list, the first record")
     if not start.startswith("{"):

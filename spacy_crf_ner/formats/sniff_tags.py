@@ -9,7 +9,7 @@ from spacy_crf_ner.labels import OUTSIDE
 from spacy_crf_ner.tagging import ALL_SCHEMES, SCHEMES, Scheme
 
 _UNTYPED = "X"
-"""The label that stands in for the one that is missing, while the scheme of untyped tags is told."""
+"""The label in the place of the one that is missing, while the scheme of untyped tags is told."""
 _BARE_LABEL = re.compile(r"[^\W\d_][\w./&:-]*")
 _SEVERAL = re.compile(r"[,;|+]\s*[BIESMLUW]-")
 """Several tags in one cell."""
@@ -56,7 +56,7 @@ def guess_tags(cells: Sequence[Sequence[str]]) -> Optional[Tags]:
     """Tell the scheme and spelling of tags.
 
     cells (Sequence[Sequence[str]]): What may be the tags of some sentences.
-    RETURNS (Optional[Tags]): What they are; None if most are no tags.
+    RETURNS (Optional[Tags]): What they are; None if most are not tags.
     """
     values = Counter(cell for sentence in cells for cell in sentence)
     if not any(values):
@@ -156,7 +156,7 @@ def _known(scheme: Scheme, sentence: Sequence[str]) -> Sequence[str]:
     return [tag if scheme.has(tag) else OUTSIDE for tag in sentence]
 
 
-def _ignore(i: int, what: str, mend: str, kind: str) -> None:
+def _ignore(i: int, what: str, fix: str, kind: str) -> None:
     """Take the obvious reading."""
 
 
@@ -164,7 +164,7 @@ def _faults(scheme: Scheme, sentences: Sequence[Sequence[str]]) -> Tuple[int, in
     """How many tags are none of the scheme, and how often the others break it."""
     n_unknown = n_broken = 0
 
-    def complain(i: int, what: str, mend: str, kind: str) -> None:
+    def complain(i: int, what: str, fix: str, kind: str) -> None:
         nonlocal n_broken
         n_broken += 1
 

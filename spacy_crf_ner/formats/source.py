@@ -21,7 +21,7 @@ HEAD = 1 << 16
 MAX_LINE = 1 << 26
 """No line is this long: what is was not meant to be lines, and would not fit into memory."""
 
-BinaryStream = Any  # io.BufferedReader, which is generic in some versions of the stubs alone
+BinaryStream = Any  # io.BufferedReader, which is generic in only some versions of the stubs
 
 _BYTE_ORDER_MARK = "\ufeff"
 _GZIP = b"\x1f\x8b"
@@ -62,15 +62,15 @@ class Source:
         self._text: Optional[BinaryStream] = None
         self._start = b""
 
-    def error(self, what: str, mend: str, line: Optional[int] = None) -> FormatError:
+    def error(self, what: str, fix: str, line: Optional[int] = None) -> FormatError:
         """An error that names this input, for a reader to raise.
 
         what (str): What is wrong.
-        mend (str): What the user can do about it.
+        fix (str): What the user can do about it.
         line (Optional[int]): The line, counted from 1.
         RETURNS (FormatError): The error.
         """
-        return FormatError(self.path, what, mend, line)
+        return FormatError(self.path, what, fix, line)
 
     def beside(self, suffix: str) -> "Source":
         """The input of the same name with another suffix."""
@@ -164,11 +164,11 @@ class Source:
         raw = error.object
         encoding = self._encoding or marked(self._start) or UTF_8
         place = f"byte 0x{raw[error.start]:02x} at offset {offset + error.start} of the file"
-        mend = "correct the text, or its encoding" if not is_utf_8(encoding) else advice(raw)
+        fix = "correct the text, or its encoding" if not is_utf_8(encoding) else advice(raw)
         if self._encoding and not is_utf_8(encoding):
-            mend = "give the file's own --encoding"
+            fix = "give the file's own --encoding"
         n_lines = len(raw[: error.start].decode(encoding, errors="replace").split("\n")) - 1
-        return self.error(f"not {encoding.upper()} ({place})", mend, line + n_lines)
+        return self.error(f"not {encoding.upper()} ({place})", fix, line + n_lines)
 
     def _opened_text(self) -> BinaryStream:
         """The text in UTF-8."""
@@ -246,7 +246,7 @@ class _Filling(io.RawIOBase):
 
 
 def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
-    """The files that some paths stand for: themselves, and all below those that are folders.
+    """The files that some paths mean: themselves, and all below those that are folders.
 
     paths (Sequence[Union[str, Path]]): Files, folders, or "-" for standard input.
     RETURNS (List[Path]): The files, in the order given, those of a folder by name. What is hidden is left out, and
@@ -263,7 +263,7 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
         inside = []
         for below in sorted(path.rglob("*")):
             if below.is_symlink() and not below.exists():
-                raise FormatError(below, "a link to what is not there", "mend or delete it")
+                raise FormatError(below, "a link to what is not there", "correct or delete it")
             if below.is_file() and not any(part.startswith(".") for part in below.relative_to(path).parts):
                 inside.append(below)
         if not inside:

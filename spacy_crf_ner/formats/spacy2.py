@@ -23,14 +23,14 @@ NULLS = "nulls where a text and its entities could be, left out"
 def read_spacy2(source: Source, make: DocMaker, *, offsets: str = CHARACTERS) -> Iterator[Doc]:
     """Read spaCy 2's training data. The file of NER Annotator is held in memory whole.
 
-    A text without "entities" gives a doc whose entity annotation is missing, and is counted. What else stands
+    A text without "entities" gives a doc whose entity annotation is missing, and is counted. What else is
     beside the entities becomes the doc's meta.
 
     source (Source): The file.
     make (DocMaker): Makes the docs.
     offsets (str): What offsets count: "characters" (code points) or "utf-16" units.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON.
+    RAISES (FormatError): The file is not JSON of this kind.
     RAISES (ValueError): A setting is wrong.
     """
     placing = Placing(offsets, "exclusive", True)
@@ -54,7 +54,7 @@ def _doc(record: Record, pair: Any, placing: Placing, make: DocMaker) -> Doc:
     record = record._replace(value=annotation)
     meta = record.meta(("entities",))
     if annotation.get("entities") is None:
-        refuse_unread(record, ("entities",), text=text, tokens=None, mend='call it "entities"')
+        refuse_unread(record, ("entities",), text=text, tokens=None, fix='call it "entities"')
         return unannotated(make.from_text(text, [], record.source, record.line, meta=meta), make)
     listed = read_list(record, annotation["entities"], "entities", text, make.counts.notes)
     placed = placing.spans(record, placing.offsets(record, text, listed.items), listed.items)

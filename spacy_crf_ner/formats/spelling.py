@@ -16,8 +16,8 @@ class Spelling:
     """One way to spell tags.
 
     name (str): Its name, which shows it.
-    separator (str): What stands between letter and label; "" where there is no label.
-    suffix (bool): Whether the letter stands after the label.
+    separator (str): The separator of letter and label; "" where there is no label.
+    suffix (bool): Whether the letter is after the label.
     lower (bool): Whether the letter, and the tag for "outside", are in lower case.
     """
 
@@ -69,7 +69,7 @@ LETTERS = frozenset(letter for scheme in SCHEMES.values() for letter in scheme.p
 def check_spelling(spelling: str, type: Optional[str]) -> None:
     """Check the settings `spelling` and `type` of a reader.
 
-    RAISES (ValueError): There is no such spelling, or the type is no label.
+    RAISES (ValueError): There is no such spelling, or the type is not a label.
     """
     check_choice("spelling", spelling, list(SPELLINGS))
     if type is not None and (not isinstance(type, str) or not type or any(map(str.isspace, type))):

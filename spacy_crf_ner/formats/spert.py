@@ -29,13 +29,13 @@ def read_spert(source: Source, make: DocMaker) -> Iterator[Doc]:
     source (Source): The file.
     make (DocMaker): Makes the docs.
     YIELDS (Doc): The docs, in order.
-    RAISES (FormatError): The file is no such JSON.
+    RAISES (FormatError): The file is not JSON of this kind.
     """
     for value, line in values(source):
         record = Record(value, line, source)
         tokens = _tokens(record)
         if "entities" not in value:
-            refuse_unread(record, _KEYS, text=None, tokens=tokens, mend='call it "entities"')
+            refuse_unread(record, _KEYS, text=None, tokens=tokens, fix='call it "entities"')
         entities = record.check(value.get("entities", []), list, '"entities"')
         relations = record.check(value.get("relations", []), list, '"relations"')
         spans = [_span(record, entity) for entity in entities]

@@ -23,7 +23,7 @@ class TagReader:
         of the names, where those are given; else "bio".
     spelling (str): How tags are spelled, one of `spelling.SPELLINGS`.
     type (Optional[str]): The label of all entities, where tags are letters without one.
-    repair (bool): Mend what breaks the scheme and has one obvious reading, and count it.
+    repair (bool): Correct what breaks the scheme and has one obvious reading, and count it.
     names (Names): The names of tags that are numbers.
     RAISES (ValueError): A setting is wrong.
     """
@@ -52,9 +52,9 @@ class TagReader:
         tokens (Sequence[str]): What each tag is of.
         tags (Any): What should be the tags: strings, or numbers that have names.
         key (str): The key of the tags.
-        make (DocMaker): Counts the mends.
+        make (DocMaker): Counts the corrections.
         RETURNS (List[LabeledSpan]): The entities, in tokens.
-        RAISES (FormatError): They are no such tags, or break the scheme.
+        RAISES (FormatError): The tags are not of this kind, or break the scheme.
         """
         named = [self._name(record, tag, key) for tag in record.check(tags, list, f'"{key}"')]
         if len(named) != len(tokens):
@@ -90,7 +90,7 @@ def check_names(names: Names) -> Tuple[str, ...]:
     """Check the setting `names` of a reader.
 
     RETURNS (Tuple[str, ...]): The names; none where none are given.
-    RAISES (ValueError): They are no names of tags.
+    RAISES (ValueError): They are not names of tags.
     """
     if names is None:
         return ()
@@ -116,7 +116,7 @@ def scheme_of(names: Sequence[str]) -> str:
 def tokens_of(record: Record, key: str) -> List[str]:
     """The tokens of a record, none of them empty.
 
-    RAISES (FormatError): It has none under this key, or they are no strings.
+    RAISES (FormatError): It has none under this key, or they are not strings.
     """
     tokens = record.take(record.value, key, list, "the record")
     for i, token in enumerate(tokens):
@@ -126,10 +126,10 @@ def tokens_of(record: Record, key: str) -> List[str]:
 
 
 def places_of(record: Record, text: str, tokens: Sequence[Any]) -> List[Tuple[int, int]]:
-    """Where the tokens of a record stand in its text, as (start, end) in characters.
+    """Where the tokens of a record are in its text, as (start, end) in characters.
 
     tokens (Sequence[Any]): Strings, or objects with "text", "start" and "end", as Prodigy has them.
-    RAISES (FormatError): A token does not stand in the text after the one before.
+    RAISES (FormatError): A token is not in the text after the one before.
     """
     places: List[Tuple[int, int]] = []
     end = 0
@@ -142,7 +142,7 @@ def places_of(record: Record, text: str, tokens: Sequence[Any]) -> List[Tuple[in
         else:
             word = record.check(token, str, f"token {i}")
             start = text.find(word, end)
-            # Only white space stands between two tokens of a text.
+            # There is only white space between two tokens of a text.
             if not word or start < 0 or text[end:start].strip():
                 what = f"token {i}, {quote(word)}, does not follow in the text, where there is {quote(text[end:])}"
                 raise record.error(

@@ -27,7 +27,7 @@ from spacy_crf_ner.messages import quote
 from spacy_crf_ner.tagging import SCHEMES, Scheme
 
 OUT_OF_ORDER = "positions out of order"
-_MEND = "tags cannot say it: write jsonl or cluener, which hold any text"
+_FIX = "tags cannot say it: write jsonl or cluener, which hold any text"
 SPACING = "docs with spacing that tags cannot hold"
 
 
@@ -57,10 +57,10 @@ def make_reader(scheme: Scheme) -> TaggedReader:
     """Make the reader of a scheme.
 
     scheme (Scheme): The scheme.
-    RETURNS (TaggedReader): A `Reader` with the settings `repair` (mend what breaks the scheme and has one obvious
-        reading, and count it), `positions` (each token ends in its position in the word, from 0, as in Weibo NER;
-        it is taken away), `spelling` (one of `SPELLINGS`) and `type` (the label of all entities, where tags are
-        letters alone).
+    RETURNS (TaggedReader): A `Reader` with the settings `repair` (correct what breaks the scheme and has one
+        obvious reading, and count it), `positions` (each token ends in its position in the word, from 0, as in
+        Weibo NER; it is taken away), `spelling` (one of `SPELLINGS`) and `type` (the label of all entities, where
+        tags are only letters).
     """
 
     def read(
@@ -100,7 +100,7 @@ def without_positions(rows: Rows, source: Source, make: DocMaker) -> Rows:
     rows (Rows): Rows whose tokens end in one more than the token before, or in 0.
     source (Source): The file, for errors.
     make (DocMaker): Counts the tokens that end in another digit, which is taken away all the same.
-    YIELDS (Optional[Row]): The rows with the tokens alone.
+    YIELDS (Optional[Row]): The rows with only the tokens.
     RAISES (FormatError): A token does not end in a digit, or is nothing else.
     """
     position = -1
@@ -135,9 +135,9 @@ def make_writer(scheme: Scheme) -> Writer:
     """Make the writer of a scheme.
 
     scheme (Scheme): The scheme.
-    RETURNS (Writer): A token, a SPACE and its tag a line, and an empty line after the sentence.
+    RETURNS (Writer): A token, a SPACE and its tag per line, and an empty line after the sentence.
         Where the language writes no spaces, a space is a token of its own, so that no character is lost. Where it
-        does, words alone are written; a text with other spacing than one space between two is noted.
+        does, only words are written; a text with other spacing than one space between two is noted.
     """
 
     @text_writer()
@@ -173,7 +173,7 @@ def _words(doc: Doc) -> List[Word]:
         inner_space = " " in word.text and not word.text.isspace()
         if inner_space or "\t" in word.text or "\n" in word.text:
             raise unwritable(
-                doc.user_data.get(ORIGIN), f"token {quote(word.text)} cannot stand in a line of its own", _MEND
+                doc.user_data.get(ORIGIN), f"token {quote(word.text)} cannot be in a line of its own", _FIX
             )
     return words
 
@@ -183,9 +183,9 @@ def _covered(entity: Span, words: List[Word], doc: Doc) -> LabeledSpan:
     starts = [word.start for word in words]
     start, end = bisect_left(starts, entity.start_char), bisect_left(starts, entity.end_char)
     if start == end:
-        raise unwritable(doc.user_data.get(ORIGIN), f"entity {quote(entity.text)} is white space alone", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"entity {quote(entity.text)} is only white space", _FIX)
     if any(map(str.isspace, entity.label_)):
-        raise unwritable(doc.user_data.get(ORIGIN), f"entity type {quote(entity.label_)} holds white space", _MEND)
+        raise unwritable(doc.user_data.get(ORIGIN), f"label {quote(entity.label_)} holds white space", _FIX)
     return start, end, entity.label_
 
 

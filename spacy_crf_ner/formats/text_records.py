@@ -27,7 +27,7 @@ from spacy_crf_ner.formats.token_offsets import TOKENS, in_characters, refuse_to
 from spacy_crf_ner.labels import LabeledSpan
 from spacy_crf_ner.messages import quote, short
 
-TOKEN_RELATIONS = "relations left out, an end of which is no entity"
+TOKEN_RELATIONS = "relations left out, an end of which is not an entity"
 
 _ANSWERS = ("accept", "reject", "ignore")
 _STRICT = ("spans", "entities", "label", "labels", "ner", "entity_list")
@@ -121,8 +121,8 @@ class TextRecords:
     def _is_accepted(self, record: Record) -> bool:
         answer = record.value.get("answer", "accept")
         if answer not in _ANSWERS:
-            mend = f"write {', '.join(_ANSWERS[:-1])} or {_ANSWERS[-1]}"
-            raise record.error(f'"answer" is {shown(answer)}', mend)
+            fix = f"write {', '.join(_ANSWERS[:-1])} or {_ANSWERS[-1]}"
+            raise record.error(f'"answer" is {shown(answer)}', fix)
         if answer != "accept":
             self._notes[f"records with the answer {quote(answer)}, left out"] += 1
         return answer == "accept"
@@ -139,10 +139,10 @@ class TextRecords:
             return _Text(record.take(data, key, str, '"data"'), ("data",), {"data": rest} if rest else {})
         part, of = (data, '"data"') if isinstance(data, dict) else (value, "the record")
         others = [name for name in (*TEXT_KEYS, *part) if isinstance(part.get(name), str)]
-        mend = f"name the key of the text with --set text_key={others[0] if others else 'NAME'}"
+        fix = f"name the key of the text with --set text_key={others[0] if others else 'NAME'}"
         if any(name in value for name in TOKEN_KEYS) and not others:
-            mend = f"read it with --format {'spert' if 'entities' in value else 'huggingface'}"
-        raise record.error(f'{of} has no "{key}"', mend)
+            fix = f"read it with --format {'spert' if 'entities' in value else 'huggingface'}"
+        raise record.error(f'{of} has no "{key}"', fix)
 
     def _read(self, record: Record, text: str) -> _Read:
         """Read the annotation, and say what else looks like one."""
@@ -157,9 +157,9 @@ class TextRecords:
         else:
             read = self._read_key(record, text, key)
         if not read.found:
-            mend = "name the key of the entities with --set label_key={key}"
+            fix = "name the key of the entities with --set label_key={key}"
             known = (*read.keys, *TOKEN_KEYS, "data")
-            refuse_unread(record, known, text=text, tokens=_tokens(value), mend=mend)
+            refuse_unread(record, known, text=text, tokens=_tokens(value), fix=fix)
         for other, part in value.items():
             if other in (*read.keys, *TOKEN_KEYS, "data"):
                 continue
@@ -198,8 +198,8 @@ class TextRecords:
             ):
                 return self._read_key(record, text, key)
         if "completions" in value:
-            mend = 'export Label Studio as "JSON", or doccano as JSONL with the names of its labels'
-            raise record.error('the record has "completions" and no "data"', mend)
+            fix = 'export Label Studio as "JSON", or doccano as JSONL with the names of its labels'
+            raise record.error('the record has "completions" and no "data"', fix)
         if not known and _answer_of(value) in _ANSWERS:
             return _Read(Annotation([], []), ("relations", "tokens"), found=False)
         return _Read(None, tuple(nulls), found=bool(nulls))
@@ -262,7 +262,7 @@ def _spans(read: _Read) -> Optional[List[LabeledSpan]]:
 
 
 def _prodigy_links(record: Record, spans: List[LabeledSpan], offsets: Offsets) -> Tuple[List[Link], int]:
-    """The relations between spans, and how many there are of tokens that are no entity."""
+    """The relations between spans, and how many there are of tokens that are not entities."""
     places = {span: i for i, span in enumerate(spans)}
     links: List[Link] = []
     n_left = 0
@@ -278,7 +278,7 @@ def _prodigy_links(record: Record, spans: List[LabeledSpan], offsets: Offsets) -
 
 
 def _end(record: Record, span: Any, offsets: Offsets, places: Dict[LabeledSpan, int]) -> Optional[int]:
-    """Which span a relation begins or ends at; None where it is a token that is no entity."""
+    """Which span a relation begins or ends at; None where it is a token that is not an entity."""
     if span is None or (isinstance(span, dict) and span.get("label") is None):
         return None
     of = "the end of a relation"

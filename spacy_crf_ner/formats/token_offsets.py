@@ -56,7 +56,5 @@ def refuse_token_offsets(record: Record, items: Sequence[Item], text: str, token
     for item in items:
         if item.mention is None and (item.start not in starts or not {item.end, item.end + 1} & ends):
             what = f"entity ({item.start}, {item.end}) cuts a token of the record if offsets count characters"
-            mend = (
-                "give --set offsets=tokens --set ends=exclusive (or inclusive), or else --set offsets=characters"
-            )
-            raise record.error(what, mend)
+            fix = "give --set offsets=tokens --set ends=exclusive (or inclusive), or else --set offsets=characters"
+            raise record.error(what, fix)

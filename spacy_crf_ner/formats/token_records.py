@@ -61,8 +61,8 @@ class TokenRecords:
         known = [key for key in TAG_KEYS if value.get(key) is not None]
         if found or not known:
             if not found:
-                mend = "name the key of the tags with --set label_key={key}"
-                refuse_unread(record, TOKEN_KEYS, text=None, tokens=tokens, mend=mend)
+                fix = "name the key of the tags with --set label_key={key}"
+                refuse_unread(record, TOKEN_KEYS, text=None, tokens=tokens, fix=fix)
             return found
         return (known[0],)
 

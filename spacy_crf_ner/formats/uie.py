@@ -42,7 +42,7 @@ def read_uie(source: Source, make: DocMaker, *, complete: bool = False) -> Itera
     complete (bool): Whether a text has no entity of a label that it is not asked for. If not, it is not known,
         and the entity annotation outside the text's entities is missing; how often is counted.
     YIELDS (Doc): The docs, in the order in which their texts first appear.
-    RAISES (FormatError): The file is no such JSON, or an entity does not stand where the file says.
+    RAISES (FormatError): The file is not JSON of this kind, or an entity is not where the file says.
     """
     check_bool("complete", complete)
     texts: Dict[str, _Text] = {}

@@ -8,7 +8,7 @@ from spacy.tokens import Span as SpacySpan
 
 
 def leave_unknown(doc: Doc, places: Iterable[Tuple[int, int]]) -> None:
-    """Take from parts of a doc what says that they are no entities: it is not known.
+    """Take from parts of a doc what says that they are not entities: it is not known.
 
     doc (Doc): A doc with entities.
     places (Iterable[Tuple[int, int]]): (start, end) in characters, the end exclusive. All tokens that share a

@@ -2,8 +2,8 @@
 
 The header names the layers: ``#T_SP=`` spans, ``#T_CH=`` chains, ``#T_RL=`` relations, each with its features,
 which have a column each. A sentence has its text in ``#Text=`` lines, and then a row for each token: ``1-2``, its
-offsets ``4-8`` in UTF-16 units, its text, and the values. ``_`` is no annotation, ``*`` one without a value; ``|``
-separates several, and those that have the same number, as ``PER[1]``, are one. A part of a token has a row
+offsets ``4-8`` in UTF-16 units, its text, and the values. ``_`` means no annotation, ``*`` one without a value;
+``|`` separates several, and those that have the same number, as ``PER[1]``, are one. A part of a token has a row
 ``1-2.1``.
 
 Source: the WebAnno TSV 3.3 format in INCEpTION's user guide.
@@ -91,9 +91,9 @@ def read_webanno(
         the only layer of spans with annotations, those of words (as part of speech) left aside.
     feature (Optional[str]): Its feature that holds the labels; by default "value", "label" or another usual name,
         or the only one.
-    YIELDS (Doc): The docs, one a sentence. Sentences that an entity runs across are one doc.
+    YIELDS (Doc): The docs, one per sentence. Sentences that an entity runs across are one doc.
     RAISES (FormatError): The file is not WebAnno TSV 3, or has several such layers, or none.
-    RAISES (ValueError): A setting is no name.
+    RAISES (ValueError): A setting is not a name.
     """
     for name, value in (("layer", layer), ("feature", feature)):
         if value is not None and (not isinstance(value, str) or not value):
@@ -159,7 +159,7 @@ def _unit(parts: List[str], n_columns: int, number: int, source: Source, old: bo
 
 
 def _unescaped(text: str, old: bool) -> str:
-    r"""A text without escapes. Before version 3.2, \u and four digits stand for a UTF-16 unit."""
+    r"""A text without escapes. Before version 3.2, \u and four digits mean a UTF-16 unit."""
     if "\\" not in text:
         return text
 
@@ -306,7 +306,7 @@ def _doc(group: Group, units: Sequence[Unit], entities: Sequence[Entity], source
     places: List[Tuple[int, int]] = []
     end = 0
     for sentence in group.sentences:
-        # The format does not say what stands between sentences, but that something does.
+        # The format does not say what is between sentences, but that something does.
         text += " " * (bool(text) and sentence.units[0].start > end)
         places.extend((len(text) + start, len(text) + stop) for start, stop in _placed(sentence, source, make))
         text += sentence.text

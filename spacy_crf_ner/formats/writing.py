@@ -190,7 +190,7 @@ def output_error(output: Path, error: OSError) -> FormatError:
     """
     place = f"{show_path(output)}: "
     if error.strerror is None and str(error).startswith(place):  # one of `atomic_files`, which says all
-        what, _, mend = str(error).removeprefix(place).partition("; ")
-        return FormatError(output, what, mend)
+        what, _, fix = str(error).removeprefix(place).partition("; ")
+        return FormatError(output, what, fix)
     what = f"cannot be written ({error.strerror or error})"
     return FormatError(output, what, "choose an output that you may write and that has room")

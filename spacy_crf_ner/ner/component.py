@@ -32,9 +32,8 @@ from spacy_crf_ner.training.protocols import UpdateCount
 class CRFEntityRecognizer(TrainablePipe):
     """Marks entities with the best legal tag sequence of a linear-chain CRF.
 
-    `labels` are entity types; the model's tags are the `BioTags` of them. Whitespace tokens are no part of
-    the sequence: an entity may run over them, but neither begins nor ends there. Phrases that are known beforehand
-    stand in `gazetteer`.
+    The model's tags are the `BioTags` of `labels`. Whitespace tokens are not part of the sequence: an entity may
+    run over them, but neither begins nor ends there. Phrases that are known beforehand are in `gazetteer`.
     """
 
     def __init__(
@@ -57,8 +56,7 @@ class CRFEntityRecognizer(TrainablePipe):
         min_score (float): Entities of a lower probability are left out.
         phrase_matcher_attr (str): The token attribute by which the gazetteer compares phrases.
         scorer (Optional[Callable]): The scoring method.
-        RAISES (ValueError): `min_score` is no probability, or the attribute is none that phrases can be compared
-            by.
+        RAISES (ValueError): `min_score` is not a probability, or phrases cannot be compared by the attribute.
         """
         if not 0.0 <= min_score <= 1.0:
             raise ValueError(f"min_score = {min_score}, but it is a probability, from 0 to 1")
@@ -77,7 +75,7 @@ class CRFEntityRecognizer(TrainablePipe):
 
     @property
     def labels(self) -> Tuple[str, ...]:
-        """The entity types, in the order of the model's tags."""
+        """The labels, in the order of the model's tags."""
         return tuple(self.cfg["labels"])
 
     @property
@@ -101,18 +99,18 @@ class CRFEntityRecognizer(TrainablePipe):
         self.cfg["temperature"] = checked_temperature(value)
 
     def add_label(self, label: str) -> int:
-        """Add an entity type. A model that is built grows by its two tags.
+        """Add a label. A model that is built grows by its two tags.
 
-        That alone changes no prediction. The new type is predicted once an update has shown an entity of it.
+        This changes no prediction. The new label is predicted once an update has shown an entity of it.
 
-        label (str): The entity type.
+        label (str): The label, such as "PER".
         RETURNS (int): 0 if the label is there already, otherwise 1.
         RAISES (ValueError): The label is not a string, or empty.
         """
         if not isinstance(label, str):
             raise ValueError(Errors.E187)
         if not label:
-            raise ValueError("an entity type must not be empty: spaCy takes the empty type for 'no entity'")
+            raise ValueError("a label must not be empty: spaCy takes the empty label for 'no entity'")
         if label in self.labels:
             return 0
         self.cfg["labels"].append(label)
@@ -134,18 +132,18 @@ class CRFEntityRecognizer(TrainablePipe):
 
         get_examples (Callable[[], Iterable[Example]]): Returns a representative sample of gold examples.
         nlp (Optional[Language]): The pipeline.
-        labels (Optional[Sequence[str]]): The entity types, as `spacy init labels` writes them; without them,
+        labels (Optional[Sequence[str]]): The labels, as `spacy init labels` writes them; without them,
             they are read off the examples. Labels added before stay in either case.
         gazetteer (Optional[Iterable[Mapping[str, Any]]]): Phrases that take the place of those in `gazetteer`, as
             `Gazetteer.add_patterns` takes them: what `srsly.read_jsonl.v1` reads.
-        RAISES (ValueError): There is no label or no example, a label is no entity type, or a phrase is refused.
+        RAISES (ValueError): There is no label or no example, a label is not a string, or a phrase is refused.
         """
         validate_get_examples(get_examples, "CRFEntityRecognizer.initialize")
         check_lexeme_norms(self.vocab, "crf_ner")
         if labels is None:
             labels = [ent.label_ for example in get_examples() for ent in example.reference.ents]
         elif isinstance(labels, (str, dict)):
-            raise ValueError(f"labels must be a list of entity types, not {labels!r}")
+            raise ValueError(f"labels must be a list of strings, not {labels!r}")
         found = {*self.labels, *labels}
         if not all(isinstance(label, str) and label for label in found):
             raise ValueError(f"labels must be non-empty strings, not {sorted(map(repr, found))}")
@@ -157,7 +155,7 @@ class CRFEntityRecognizer(TrainablePipe):
             phrases.add_patterns(gazetteer, nlp.make_doc)
         if unknown := set(phrases.labels) - found:
             raise ValueError(
-                f"the gazetteer names the entity types {sorted(unknown)}, which are not among the labels "
+                f"the gazetteer names the labels {sorted(unknown)}, which are not among the component's "
                 f"{sorted(found)}; add them with add_label() before, or leave their phrases out"
             )
         self.gazetteer = phrases
@@ -221,7 +219,7 @@ class CRFEntityRecognizer(TrainablePipe):
     def predict_scores(self, docs: Iterable[Doc]) -> List[List[Tuple[Span, float]]]:
         """The entities that the component would set, whatever `min_score` is, each with its probability.
 
-        The probability is that the text has an entity with exactly this span and type, given what is set on the
+        The probability is that the text has an entity with exactly this span and label, given what is set on the
         doc and in the gazetteer. The docs are not modified.
 
         docs (Iterable[Doc]): The docs, as the preceding components left them.
@@ -285,7 +283,7 @@ class CRFEntityRecognizer(TrainablePipe):
 
         examples (Iterable[Example]): The batch.
         potentials (Potentials): What the model returned for the predicted docs.
-        RETURNS (Tuple[float, Potentials]): The loss in nats a token of the batch, and its derivative by each
+        RETURNS (Tuple[float, Potentials]): The loss in nats per token of the batch, and its derivative by each
             potential.
         RAISES (ValueError): A gold label is not among the labels, or the potentials are not finite numbers.
         """
@@ -370,7 +368,7 @@ class CRFEntityRecognizer(TrainablePipe):
         examples (Iterable[Example]): The batch; its annotation is not looked at.
         drop (float): The dropout rate.
         sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
-        losses (Optional[Dict[str, float]]): Updated with the loss in nats a token, under the component's name.
+        losses (Optional[Dict[str, float]]): Updated with the loss in nats per token, under the component's name.
         RETURNS (Dict[str, float]): The updated losses.
         RAISES (ValueError): `nlp.resume_training` has not been called, or the component listens to another's
             embedding, which spaCy does not compute in a rehearsal.

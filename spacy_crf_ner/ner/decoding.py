@@ -76,7 +76,7 @@ class Decoding:
         matches = [gazetteer(doc) for doc in docs]
         for label in sorted({match.label for found in matches for match in found} - {"", *labels}):
             raise ValueError(
-                f"the gazetteer names the entity type {label!r}, which is not among the labels {list(labels)}; "
+                f"the gazetteer names the label {label!r}, which is not among the component's {list(labels)}; "
                 "add it with add_label(), or clear() the gazetteer and add the phrases without it"
             )
         known = [constraints(doc, found, labels, inactive_labels) for doc, found in zip(docs, matches)]

@@ -17,12 +17,12 @@ from spacy_crf_ner.saved_state import SavedStateError, reason, unpack
 
 RULES = ("hard", "soft", "never")
 ATTRS = ("ORTH", "LOWER", "NORM", "SHAPE", "PREFIX", "SUFFIX", "LENGTH")
-"""The token attributes that words alone carry, and that tell phrases apart."""
+"""The token attributes that only words carry, and that tell phrases apart."""
 
 _PATTERN_KEYS = ("label", "pattern", "rule", "weight")
 _MATCH_ID = "crf_ner.gazetteer"  # one for all phrases, so that they leave no ids in the StringStore
 
-_Phrase = Tuple[int, ...]  # the values of the attribute, one a token
+_Phrase = Tuple[int, ...]  # the values of the attribute, one per token
 
 
 class Match(NamedTuple):
@@ -30,7 +30,7 @@ class Match(NamedTuple):
 
     start: int  # token offsets, the end exclusive
     end: int
-    label: str  # the entity type; "" for a "never" rule that holds for all types
+    label: str  # the label; "" for a "never" rule that holds for all labels
     rule: str  # one of `RULES`
     weight: float  # nats; 0.0 unless the rule is soft
 
@@ -51,9 +51,9 @@ class _Entry(NamedTuple):
 class Gazetteer:
     """Finds the phrases that it was given in docs, with spaCy's `PhraseMatcher`.
 
-    A rule says what a phrase means for the decoding. "hard": it is exactly an entity of the type. "soft": its
-    being exactly an entity of the type is worth a bonus. "never": it is never exactly an entity of the type, or
-    of any type, if none is named. Two phrases are the same if the attribute has the same values in both.
+    A rule says what a phrase means for the decoding. "hard": it is exactly an entity of the label. "soft": its
+    being exactly an entity of the label is worth a bonus. "never": it is never exactly an entity of the label, or
+    of any label, if none is named. Two phrases are the same if the attribute has the same values in both.
     """
 
     def __init__(self, vocab: Vocab, attr: str = "ORTH") -> None:
@@ -76,7 +76,7 @@ class Gazetteer:
 
     @property
     def labels(self) -> Tuple[str, ...]:
-        """The entity types that the entries name, sorted."""
+        """The labels that the entries name, sorted."""
         return tuple(sorted({entry.label for entry in self._entries() if entry.label}))
 
     @property
@@ -104,7 +104,7 @@ class Gazetteer:
         What is there already is not added twice. A soft entry replaces an earlier one of the same label and
         phrase that has another weight.
 
-        label (Optional[str]): The entity type. None, for a "never" rule: no entity of any type.
+        label (Optional[str]): The label. None, for a "never" rule: no entity of any label.
         phrases (Iterable[Doc]): The phrases, tokenized as the docs are in which they are sought.
         rule (str): One of `RULES`.
         weight (Optional[float]): The bonus of a "soft" rule in nats, negative for a malus; None for the others.
@@ -120,7 +120,7 @@ class Gazetteer:
         patterns (Iterable[Mapping[str, Any]]): One mapping an entry, ``{"label": "ORG", "pattern": "北京大学"}``
             and, if need be, "rule" ("hard" by default) and "weight"; see `add`.
         make_doc (Callable[[str], Doc]): The tokenizer, `nlp.make_doc`.
-        RAISES (ValueError): An entry, named by its index from 0, has other keys, its pattern is no string, or
+        RAISES (ValueError): An entry, named by its index from 0, has other keys, its pattern is not a string, or
             `add` would refuse it.
         """
         self._add("entry", (self._entry_of_pattern(pattern, make_doc) for pattern in patterns))
@@ -202,7 +202,7 @@ class Gazetteer:
 
     def _entry(self, label: str, rule: str, weight: float, phrase: Doc) -> _Entry:
         if not isinstance(phrase, Doc):
-            raise ValueError(f"{phrase!r} is no Doc: give a list of what nlp.make_doc makes of the phrases")
+            raise ValueError(f"{phrase!r} is not a Doc: give a list of what nlp.make_doc makes of the phrases")
         if not phrase.text.strip():
             raise ValueError(f"{phrase.text!r} has no words: leave it out")
         words = [token.text for token in phrase]
@@ -214,7 +214,7 @@ class Gazetteer:
 
     def _entry_of_pattern(self, pattern: Mapping[str, Any], make_doc: Callable[[str], Doc]) -> _Entry:
         if not isinstance(pattern, Mapping):
-            raise ValueError(f'{pattern!r} is no mapping: write {{"label": ..., "pattern": ...}}')
+            raise ValueError(f'{pattern!r} is not a mapping: write {{"label": ..., "pattern": ...}}')
         if unknown := [key for key in pattern if key not in _PATTERN_KEYS]:
             raise ValueError(f"unknown keys {unknown}; remove them, there are: {', '.join(_PATTERN_KEYS)}")
         text, rule = pattern.get("pattern"), pattern.get("rule", "hard")
@@ -278,9 +278,9 @@ def _checked_rule(label: Any, rule: Any, weight: Any) -> Tuple[str, float]:
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; use one of {', '.join(RULES)}")
     if label is not None and not isinstance(label, str):
-        raise ValueError(f"the label must be an entity type, a string, not {label!r}")
+        raise ValueError(f"the label must be a string, not {label!r}")
     if not label and rule != "never":
-        raise ValueError(f"a {rule} rule needs an entity type as its label, not {label!r}")
+        raise ValueError(f"a {rule} rule needs a label, not {label!r}")
     if rule != "soft" and weight is not None:
         raise ValueError(f"a {rule} rule has no weight: remove {weight!r}, or make the rule soft")
     is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
@@ -291,7 +291,7 @@ def _checked_rule(label: Any, rule: Any, weight: Any) -> Tuple[str, float]:
 
 
 def _contradict(entry: _Entry, other: _Entry) -> bool:
-    """Whether the two cannot both hold for one phrase. Without a label, never holds for all types."""
+    """Whether the two cannot both hold for one phrase. Without a label, never holds for all labels."""
     if entry.rule == other.rule == "hard":
         return entry.label != other.label
     never_any = not entry.label or not other.label

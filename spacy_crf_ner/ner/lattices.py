@@ -1,7 +1,7 @@
 """From docs to lattices: which tags each token may take, in training and in decoding.
 
-Whitespace tokens are no part of the CRF's sequence: their rows are empty. An entity may run over them, but neither
-begins nor ends there.
+Whitespace tokens are not part of the CRF's sequence: their rows are empty. An entity may run over them, but
+neither begins nor ends there.
 """
 
 from math import inf
@@ -32,7 +32,7 @@ def words_of(doc: Doc) -> NDArray[numpy.bool_]:
 
 
 def blocked_tokens(doc: Doc) -> List[int]:
-    """The tokens that no entity may have: B without a type."""
+    """The tokens that no entity may have: B without a label."""
     ent_iob, ent_type = doc.to_array([ENT_IOB, ENT_TYPE]).T
     return numpy.flatnonzero((ent_iob == BEGIN) & (ent_type == 0)).tolist()
 
@@ -75,7 +75,7 @@ def tag_lattice(tags: Sequence[Optional[str]], labels: Sequence[str]) -> Lattice
             row[index[tag]] = True
         else:
             raise ValueError(
-                f"entity type {quote(BIO.split(tag)[1])} is not among the labels [{listed(labels)}]; "
+                f"label {quote(BIO.split(tag)[1])} is not among the labels [{listed(labels)}]; "
                 "add it with add_label() or initialize the pipe with all labels"
             )
         closed = tag is not None and given is not None and given[0] in "LU"

@@ -1,6 +1,6 @@
 """Bonuses and bans for exact entities, built into the CRF: decoding and probabilities stay exact.
 
-That a phrase is *exactly* an entity cannot be said of tags and neighbouring tags alone: one would reward or forbid
+That a phrase is *exactly* an entity cannot be said by tags and pairs of tags only: one would reward or forbid
 longer entities with it. So an entity that begins where a phrase does is followed by states of its own. For one
 label, over the words from where a phrase begins to where the longest phrase from there ends, they are
 
@@ -8,7 +8,7 @@ label, over the words from where a phrase begins to where the longest phrase fro
 - V: the same, but ending after this word is banned;
 - R: the first word after the phrase, in an entity that runs on; from there the tag I takes over.
 
-Each tag sequence is one state sequence, so maxima, sums and k-best lists are right as they stand. The bonus for
+Each tag sequence is one state sequence, so maxima, sums and k-best lists are right as they are. The bonus for
 ending after a word is added to F's emission there and taken back at the next word of the same entity.
 """
 
@@ -141,7 +141,7 @@ def _legal(tags: Ints, bio: BioTags) -> Tuple[Bools, Bools]:
     tracked = ~plain & (role != _R)
     follows = ~plain & ((role == _F_I) | (role == _V_I) | (role == _R))
     banned = ~plain & ((role == _V_B) | (role == _V_I))
-    # Within an entity, a slot is left through R alone.
+    # Within an entity, a slot is left only through R.
     same_slot = slot[:, None] == slot
     within = numpy.where(tracked[:, None], follows & same_slot, plain)
     return numpy.where(goes_on, within, ~banned[:, None]), ~banned

@@ -13,7 +13,7 @@ def read_cfg(data: "bytes | str") -> Dict[str, Any]:
 
     data (Union[bytes, str]): JSON: "labels", "untrained", "temperature".
     RETURNS (Dict[str, Any]): The cfg.
-    RAISES (SavedStateError): It is no JSON, or no cfg of this pipe.
+    RAISES (SavedStateError): It is not JSON, or no cfg of this pipe.
     """
     try:
         cfg = json.loads(data)
@@ -47,10 +47,10 @@ def checked_temperature(value: object) -> float:
 
 
 def _names(cfg: Dict[str, Any], name: str) -> List[str]:
-    """A list of entity types, none of them twice; older pipes have no "untrained"."""
+    """A list of labels, none of them twice; older pipes have no "untrained"."""
     found = cfg.get(name, [] if name == "untrained" else None)
     if not isinstance(found, list):
-        raise SavedStateError(f"{name} must be a list of entity types, got {quote(found)}; {AGAIN}")
+        raise SavedStateError(f"{name} must be a list of labels, got {quote(found)}; {AGAIN}")
     for label in found:
         if not isinstance(label, str) or not label:
             raise SavedStateError(f"{name} must be non-empty strings, got {quote(label)}; {AGAIN}")

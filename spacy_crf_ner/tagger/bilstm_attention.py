@@ -34,7 +34,7 @@ class BiLSTM(nn.Module):
 
     width (int): Width of the input.
     hidden (int): Width of each direction; the output has twice that.
-    depth (int): Number of layers; dropout stands between two of them.
+    depth (int): Number of layers; dropout is between two of them.
     """
 
     def __init__(self, width: int, hidden: int, depth: int) -> None:
@@ -84,7 +84,7 @@ def windowed_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, 
         torch.arange(3 * window, device=mask.device)
         - torch.arange(window, 2 * window, device=mask.device).unsqueeze(1)
     ).abs()
-    # A query in the padding may have no real key: it attends to itself, lest its softmax be 0 / 0.
+    # A query in the padding may have no real key: it attends to itself, so that its softmax is not 0 / 0.
     near = ((distance <= window) & real) | (distance == 0)
     # Some blocks at a time, because each holds `window` rows of scores.
     blocks = max(1, QUERIES_AT_A_TIME // (len(mask) * window))

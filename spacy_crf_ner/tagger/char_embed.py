@@ -36,7 +36,7 @@ def CharEmbed(
     include_static_vectors (bool): Add a learned projection of the vectors of `[initialize] vectors`, looked
         up by the folded character.
     static_width (int): Width of that projection.
-    RETURNS (Model[List[Doc], List[Floats2d]]): *Shape:* (n_tokens, width) a doc, where the width is the sum of
+    RETURNS (Model[List[Doc], List[Floats2d]]): *Shape:* (n_tokens, width) per doc, where the width is the sum of
         the parts. Its dropout follows the training's: single cells of a character, and a bigram whole, as if
         training had not seen it: of the bigrams of MSRA's dev set, one in thirteen is new.
     """

@@ -37,7 +37,7 @@ def CRFTagger(
     The head is built at `initialize`, when the width of the vectors is known, for as many BIO tags as the dim nO
     of the ref "output_layer" says.
 
-    tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) a doc.
+    tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors, *shape:* (n_tokens, width) per doc.
     lstm_width (int): Width of the BiLSTM's output, both directions together; must be even.
     lstm_depth (int): Layers of the BiLSTM; 0 leaves it out.
     attention_heads (int): Heads of the self-attention; 0 leaves it out. Must divide the width before it.
@@ -194,7 +194,7 @@ def _deserialize(
     head = TaggerHead(HeadSpec(**spec), autocast_dtype)
     try:
         state = torch.load(BytesIO(saved["state"]), map_location="cpu", weights_only=True)
-    except Exception as error:  # of any kind, as the bytes are of any kind; what is no tensor is never unpickled
+    except Exception as error:  # of any kind, as the bytes are; what is not a tensor is never unpickled
         what = f"the weights of the saved head are damaged, or more than numbers ({type(error).__name__})"
         raise SavedStateError(f"{what}; {AGAIN}") from error
     if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):

@@ -24,7 +24,7 @@ class HeadSpec:
     """All that is needed to build a `TaggerHead`; saved beside its weights.
 
     width (int): Width of the token vectors.
-    n_types (int): Number of entity types.
+    n_types (int): Number of labels.
     max_padded_tokens (int): The most tokens that are padded together.
     The others are those of `BiLSTMAttention`.
     """
@@ -107,9 +107,9 @@ class TaggerHead(nn.Module):
         return (emissions, *self.crf.constrained())
 
     def grown(self, n_types: int) -> "TaggerHead":
-        """A head of more entity types that scores the old tags as this one does.
+        """A head of more labels that scores the old tags as this one does.
 
-        n_types (int): Number of entity types, no less than now. The new tags' parameters are fresh.
+        n_types (int): Number of labels, no less than now. The new tags' parameters are fresh.
         RETURNS (TaggerHead): A new module on the same device.
         """
         fields: Dict[str, Any] = {**vars(self.spec), "n_types": n_types}

@@ -43,7 +43,7 @@ def require_gpu_for(dtype: Optional[torch.dtype], device: torch.device) -> None:
 def scaler_settings(
     dtype: Optional[torch.dtype], device: torch.device, settings: Optional[Dict[str, Any]]
 ) -> Dict[str, Any]:
-    """Arguments of Thinc's `PyTorchGradScaler`: float16 alone needs one, and only on a GPU.
+    """Arguments of Thinc's `PyTorchGradScaler`: only float16 needs one, and only on a GPU.
 
     dtype (Optional[torch.dtype]): See `half_dtype`.
     device (torch.device): Where the model runs.

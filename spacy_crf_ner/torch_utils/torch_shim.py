@@ -1,4 +1,4 @@
-"""Thinc's PyTorch shim, mended where pipelines need it."""
+"""Thinc's PyTorch shim, corrected where pipelines need it."""
 
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, Tuple
@@ -72,7 +72,7 @@ class TorchShim(PyTorchShim):
     def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
         """Swap in averages for the parameters that have them: what does not learn has none.
 
-        params (Dict): Thinc's averages; those of this shim stand under `pytorch_{shim id}_{name}`.
+        params (Dict): Thinc's averages; those of this shim are under `pytorch_{shim id}_{name}`.
         """
         prefix = f"pytorch_{self.id}_"
         named = self._model.named_parameters() if self._model is not None else ()

@@ -45,8 +45,8 @@ class ParameterGroups:
 
     groups (Optional[Mapping[str, Mapping[str, Any]]]): For each group its `pattern` and `learn_rate`, and if
         wanted `weight_decay` and `layer_decay`; None for `DEFAULT_GROUPS`.
-    RAISES (ValueError): A key is missing or unknown, a pattern is no regular expression, or a number is out of its
-        range.
+    RAISES (ValueError): A key is missing or unknown, a pattern is not a regular expression, or a number is out of
+        its range.
     """
 
     def __init__(self, groups: Optional[Mapping[str, Mapping[str, Any]]] = None) -> None:
@@ -115,7 +115,7 @@ def parsed_pattern(where: str, pattern: Any) -> Pattern:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f"{where} = {pattern!r} is no regular expression: {error}; in a config, a backslash is written twice"
+            f"{where} = {pattern!r} is not a regular expression: {error}; in a config, write a backslash twice"
         ) from None
 
 

@@ -164,7 +164,7 @@ def test_preceding_components_run_and_following_ones_do_not(tmp_path: Path, data
     assert calibrate(tmp_path / "model", data, tmp_path / "out").exit_code == 0
     report = srsly.read_json(tmp_path / "out" / "calibration" / "report.json")
     own = [ent for text, _ in TEXTS for ent in nlp(text).ents if ent.label_ != "MISC"]
-    assert report["entities"] == 4 * len(own), "what another component has set is no prediction"
+    assert report["entities"] == 4 * len(own), "what another component has set is not a prediction"
     assert spacy.load(tmp_path / "out").pipe_names == ["before", "crf_ner", "after"]
 
 
@@ -228,14 +228,14 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path: Path, model: Path, data
     out = tmp_path / "new" / "out"
     for args, named in (
         ((model, data, full), f"{full}: is not empty; name a new directory"),
-        ((model, data, data), f"{data}: is there already and is no directory"),
+        ((model, data, data), f"{data}: is there already and is not a directory"),
         ((rules, data, out), "has no crf_ner (it has entity_ruler)"),
         ((model, data, out, "--component", "ner"), "--component ner: no crf_ner of pipeline"),
         ((model, tmp_path / "gone.spacy", out), "gone.spacy: no such file"),
         ((tmp_path / "gone", data, out), "gone' cannot be loaded"),
         ((model, silent, out), f"{silent}: component 'crf_ner' predicts no entity"),
         ((model, unknown, out), f"{unknown}: component 'crf_ner' predicts no entity"),
-        ((model, other_types, out), f"{other_types}: entity type 'GPE' is not among the labels"),
+        ((model, other_types, out), f"{other_types}: label 'GPE' is not among the labels"),
         ((model, single, out), f"{single}: 1 docs cannot be halved"),
         ((model, data, out, "--gpu-id", 99), "GPU 99 cannot be used"),
         ((model, data, out, "--code", tmp_path / "gone.py"), "gone.py: cannot be imported"),

@@ -59,7 +59,7 @@ def bad() -> List[Doc]:
 def test_good_data_has_nothing_to_mend(tmp_path: Path) -> None:
     result = check(tmp_path, people(2000), others())
     assert result.exit_code == 0, result.output
-    assert "Nothing to mend" in result.stdout
+    assert "Nothing to correct" in result.stdout
     assert row(result, "Docs") == ["2,000", "2"]
     assert row(result, "Tokens") == ["6,000", "6"]
     assert row(result, "Entities") == ["1,999", "2"]
@@ -213,7 +213,7 @@ def test_encoder_counts_wordpieces_and_unknown_characters(tmp_path: Path) -> Non
     encoder = save_tiny_bert(tmp_path / "encoder", [doc.text for doc in people()] + ["李四来王五走1"])
     dev = [*others(), make_doc("１龘龘龘")]
     result = check(tmp_path, people(), dev, None, "--encoder", str(encoder), "--window", "5")
-    assert row(result, "Word-pieces a doc, median") == ["5", "5"]
+    assert row(result, "Word-pieces per doc, median") == ["5", "5"]
     assert row(result, "  docs longer than 5") == ["0", "1"]
     assert re.search(r"encoder +dev +8 characters +2 +40\.0 % +1 +30\.0 %", result.stdout)
     message = "4 characters of dev (40.0 %; 2 different) unknown to the encoder; after width folding 30.0 %"
@@ -267,7 +267,7 @@ def test_most_ambiguous_mentions_are_a_table(tmp_path: Path) -> None:
     train = [*people(), make_doc("在张三处"), make_doc("为张三书", [(1, 3, "ORG")])]
     result = check(tmp_path, train, others())
     assert re.search(r"\n +120 +1 +'张三' PER 119, ORG 1 *\n", result.stdout)
-    assert "1 of 1 different mention in train ambiguous: 1 of several types, 1 also no entity" in words(result)
+    assert "1 of 1 different mention in train ambiguous: 1 of several labels, 1 also no entity" in words(result)
 
 
 def test_nothing_is_too_wide_and_nothing_invisible(tmp_path: Path) -> None:

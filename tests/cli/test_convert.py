@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import spacy_crf_ner.cli  # noqa: F401
 from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.cli.util import invoke
-from tests.formats.util import BAD_LINES, MENDABLE_LINES, write_bio
+from tests.formats.util import BAD_LINES, REPAIRABLE_LINES, write_bio
 from tests.warm_python import WarmPython
 
 run = partial(invoke, "convert")
@@ -99,7 +99,7 @@ def test_command_line_shows_progress_on_a_terminal(bio: Path, tmp_path: Path, sh
     assert b"0%" in shown and b"B/s" in shown
 
 
-@pytest.mark.parametrize(("line", "what"), [*BAD_LINES, *MENDABLE_LINES])
+@pytest.mark.parametrize(("line", "what"), [*BAD_LINES, *REPAIRABLE_LINES])
 def test_bad_line_is_one_line_on_stderr(bio: Path, tmp_path: Path, line: bytes, what: str) -> None:
     bio.write_bytes(bio.read_bytes() + line + b"\n")
     code, stdout, stderr = run(bio, tmp_path / "out", "--format", "bio")

@@ -345,8 +345,8 @@ def test_shipped_config_is_what_its_first_line_writes(path: Path, tmp_path: Path
     words = shlex.split(shipped.decode("utf8").splitlines()[0])
     assert words[:7] == ["#", "python", "-m", "spacy", "crf", "init-config", "OUT"], words
     assert run(tmp_path / path.name, *words[7:]).exit_code == 0
-    mend = f"run the command of {path.name}'s first line with OUT = configs/{path.name} and --force"
-    assert (tmp_path / path.name).read_bytes() == shipped, mend
+    fix = f"run the command of {path.name}'s first line with OUT = configs/{path.name} and --force"
+    assert (tmp_path / path.name).read_bytes() == shipped, fix
 
 
 def test_shipped_configs_are_these() -> None:

@@ -145,7 +145,7 @@ def test_several_inputs_and_what_reading_left_out(tmp_path: Path) -> None:
     assert "Overlapping entities, the longest kept: 1" in unwrapped(stdout)
     assert "Entities given twice, which count once: 1" in unwrapped(stdout)
     assert "Empty texts, left out: 1" in unwrapped(stdout)
-    assert "dev has no entity of a rare type (in all): GPE (1)" in unwrapped(stdout)
+    assert "dev has no entity of a rare label (in all): GPE (1)" in unwrapped(stdout)
     (doc,) = [doc for doc in read_docs(out / "train.spacy") if doc.text == "中国人"]
     assert sorted((span.text, span.label_) for span in doc.spans["all"]) == [("中国", "LOC"), ("中国人", "GPE")]
 
@@ -286,7 +286,7 @@ def test_previous_output_is_replaced_by_force_alone(data: Path, tmp_path: Path) 
 
 def test_output_that_is_a_file(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("keep")
-    assert "is no directory" in refused(data, "--dev", 0.1, "-o", tmp_path / "out")
+    assert "is not a directory" in refused(data, "--dev", 0.1, "-o", tmp_path / "out")
     assert str(tmp_path / "out") in refused(data, "--dev", 0.1, "-o", tmp_path / "out" / "below")
     assert (tmp_path / "out").read_text() == "keep"
 

@@ -191,7 +191,7 @@ def test_weibo_has_texts_with_two_taggings(weibo: CorpusReport) -> None:
     assert train.message == "35 texts with more than one tagging within train"
     dev = found(weibo, "contradictions_across")[0]
     assert "(train + dev, taken together: 46 with more than one tagging)" in dev.message
-    # In the tags of the files there are 59: the two taggings of one text differ by an I- that is mended to a B-.
+    # In the tags of the files there are 59: the two taggings of one text differ by an I- that becomes a B-.
     assert weibo.to_json()["contradictions"]["train+dev+test"] == 58
 
 

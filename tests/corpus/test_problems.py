@@ -102,7 +102,7 @@ CORPORA: Dict[str, Expected] = {
         {"LOC": 2},
     ),
     "empty_label": Expected(
-        with_dev(blocked()), "dev", 1, "1 token of dev with an entity that has no type", {}, "来", "doc 3"
+        with_dev(blocked()), "dev", 1, "1 token of dev with an entity that has no label", {}, "来", "doc 3"
     ),
     "whitespace_entities": Expected(
         with_dev(make_doc(["来", "\n"], [(1, 2, "PER")])),
@@ -285,7 +285,7 @@ CORPORA: Dict[str, Expected] = {
         with_train(make_doc("在张三处")),
         "train",
         1,
-        "1 of 1 different mention in train ambiguous: 0 of several types, 1 also no entity",
+        "1 of 1 different mention in train ambiguous: 0 of several labels, 1 also no entity",
         {},
         "张三",
         "doc 1",

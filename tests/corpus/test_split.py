@@ -56,7 +56,7 @@ parts_asked = st.one_of(
 
 
 def split_or_discard(docs: Sequence[Doc], held_out: Mapping[str, float], seed: int = 0) -> Split:
-    """The split; a corpus too small for what is asked of it is no example."""
+    """The split; a corpus too small for what is asked of it is not an example."""
     try:
         return split(docs, held_out, seed=seed)
     except ValueError as error:
@@ -256,7 +256,7 @@ def test_more_docs_of_one_text_than_the_part_has_room_for() -> None:
     found = split(docs, {"dev": 2})
     assert len(found.parts["dev"].indices) == 3
     assert found.shortfalls() == [
-        "dev has 3 sentences, 2 were asked for: equal texts stay together, and train keeps a text of every type"
+        "dev has 3 sentences, 2 were asked for: equal texts stay together, and train keeps a text of every label"
     ]
 
 
@@ -264,7 +264,7 @@ def test_what_is_too_rare_is_said() -> None:
     docs = [*unlike(30, ["A"]), make_doc("甲", ["B"]), make_doc("乙", ["C"]), make_doc("丙", ["C"])]
     found = split(docs, {"dev": 0.1, "test": 0.1})
     assert found.shortfalls() == [
-        f"{name} has no entity of a rare type (in all): B (1), C (2)" for name in ("dev", "test")
+        f"{name} has no entity of a rare label (in all): B (1), C (2)" for name in ("dev", "test")
     ]
     assert split(unlike(30, ["A"]), {"dev": 0.1}).shortfalls() == []
 

@@ -96,7 +96,7 @@ def test_outputs_that_are_not_handed_on_are_refused(tmp_path: Path, name: str) -
 
 def test_a_slow_tokenizer_is_refused(tmp_path: Path) -> None:
     save_encoder(tmp_path, "bert", "vocabulary alone")
-    with pytest.raises(ValueError, match=r"BertTokenizer is no fast tokenizer.*use_fast"):
+    with pytest.raises(ValueError, match=r"BertTokenizer is not a fast tokenizer.*use_fast"):
         encoder_pipeline(tmp_path, tokenizer_config={"use_fast": False})
 
 
@@ -119,7 +119,7 @@ def test_an_encoder_that_is_nowhere_is_refused_with_what_to_do(
     with pytest.raises(OSError) as caught:
         encoder_pipeline(Path("someone/no-such-encoder"), local_files_only=local_files_only)
     message = str(caught.value)
-    assert "'someone/no-such-encoder' is no folder" in message
+    assert "'someone/no-such-encoder' is not a folder" in message
     assert "huggingface-cli download someone/no-such-encoder --local-dir FOLDER" in message
     assert ("local_files_only = true forbids a download" in message) == local_files_only
     for needed in ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.txt"):
@@ -146,7 +146,7 @@ def test_an_encoder_in_the_cache_is_found_by_its_name_and_revision(
     for asked_for, kind in ((None, "bert"), ("second", "electra")):
         nlp = encoder_pipeline(Path("someone/tiny"), local_files_only=True, revision=asked_for)
         assert shim_of(nlp).transformer.config.model_type == kind
-    with pytest.raises(OSError, match="'someone/tiny' is no folder"):
+    with pytest.raises(OSError, match="'someone/tiny' is not a folder"):
         encoder_pipeline(Path("someone/tiny"), local_files_only=True, revision="third")
     assert not asked
 

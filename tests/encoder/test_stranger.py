@@ -327,7 +327,7 @@ def test_a_name_on_the_hub_that_cannot_be_had_is_one_error(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("transformers.utils.hub._is_offline_mode", True)
     path = with_config(pipelines / "adapter", tmp_path / "a", name="someone/encoder", tokenizer_config=TRUSTING)
-    with pytest.raises(OSError, match="encoder 'someone/encoder' is no folder, it is not in the cache") as caught:
+    with pytest.raises(OSError, match="encoder 'someone/encoder' is not a folder, it is not in") as caught:
         spacy.load(path)
     assert "\n" not in str(caught.value)
 
@@ -376,7 +376,7 @@ DAMAGED: Dict[str, Any] = {
     ),
     "broken tokenizer.json": (of_tokenizer("tokenizer.json", b"{"), "the saved tokenizer is damaged"),
     "tokenizer of numbers": (of_tokenizer("tokenizer.json", 3), "damaged: tokenizer.json is 3"),
-    "broken settings": (of_tokenizer("tokenizer_config.json", b"{"), "tokenizer_config.json is no JSON"),
+    "broken settings": (of_tokenizer("tokenizer_config.json", b"{"), "tokenizer_config.json is not JSON"),
     "settings of a list": (of_tokenizer("tokenizer_config.json", b"[]"), r"tokenizer_config.json is \[\]"),
     "slow tokenizer": (
         of_tokenizer("tokenizer_config.json", b'{"tokenizer_class": "TransfoXLTokenizer"}'),
@@ -386,8 +386,8 @@ DAMAGED: Dict[str, Any] = {
     "no state": (lambda saved: cut(saved, "state"), "none of this architecture's"),
     "state is a text": (lambda saved: {**saved, "state": "x"}, "damaged: state is 'x'"),
     "cut weights": (lambda saved: {**saved, "state": saved["state"][:999]}, "its weights cannot be read"),
-    "config is no JSON": (lambda saved: {**saved, "config": "{"}, "config is no JSON"),
-    "deep config": (lambda saved: {**saved, "config": "[" * 9999}, "config is no JSON"),
+    "config is not JSON": (lambda saved: {**saved, "config": "{"}, "config is not JSON"),
+    "deep config": (lambda saved: {**saved, "config": "[" * 9999}, "config is not JSON"),
     "unknown kind": (of_config(model_type="noble"), "of the kind 'noble', of which this transformers"),
     "no kind": (lambda saved: {**saved, "config": "{}"}, "of the kind None"),
     "sizes of texts": (of_config(hidden_size="x"), "cannot be built from its saved configuration"),

@@ -106,7 +106,7 @@ def test_characters_beyond_the_basic_plane_shift_nothing(bert: Any, byte_level: 
 
 
 def test_an_unknown_run_is_one_piece_of_all_its_characters(bert: Any) -> None:
-    """Full-width digits and letters are no Chinese characters to BERT: a run of them is a word, and unknown."""
+    """Full-width digits and letters are not Chinese characters to BERT: a run of them is a word, and unknown."""
     doc = ZH("在１９９８ＡＢ上海")
     pieces = pieces_of(bert, doc)
     assert pieces.strings == ["[CLS]", "在", "[UNK]", "上", "海", "[SEP]"]

@@ -39,7 +39,7 @@ def write_docs(path: Path, docs: Iterable[Doc]) -> Path:
 
 
 def rule_pipeline(patterns: Dict[str, str]) -> Language:
-    """A pipeline that finds texts: {text: entity type}."""
+    """A pipeline that finds texts: {text: label}."""
     nlp = spacy.blank("zh")
     ruler = nlp.add_pipe("entity_ruler")
     ruler.add_patterns([{"label": label, "pattern": text} for text, label in patterns.items()])  # type: ignore[attr-defined]

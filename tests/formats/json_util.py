@@ -53,7 +53,7 @@ def refused(format: str, path: Path, *records: Any, line: int = 1, **settings: A
     with pytest.raises(FormatError) as raised:
         read(format, write_records(path, *records), **settings)
     error = raised.value
-    assert str(error) == f"{path}:{line}: {error.what}; {error.mend}"
+    assert str(error) == f"{path}:{line}: {error.what}; {error.fix}"
     assert "\n" not in str(error)
     return error
 

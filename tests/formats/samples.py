@@ -77,7 +77,7 @@ def n_begun(content: str) -> int:
 
 
 def of_json(count: Callable[[Any], int]) -> Callable[[str], Optional[int]]:
-    """Counts in each of the values of a file; None where it is no JSON. What has other keys counts as one: what
+    """Counts in each of the values of a file; None where it is not JSON. What has other keys counts as one: what
     it lost must be said."""
 
     def counted(content: str) -> Optional[int]:

@@ -100,7 +100,7 @@ def test_brackets_inside_brackets(tmp_path: Path, tags: str, entities: Any, over
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "what", "mend"),
+    ("content", "line", "what", "fix"),
     [
         ("a\t(A*\nb\t*\n\nc\t*\n", 1, "the bracket '(A' is not closed in the sentence", "write '*)'"),
         ("a\t(A*\nb\t(B*\nc\t*)\n", 1, "the bracket '(A' is not closed", "write '*)'"),
@@ -116,11 +116,11 @@ def test_brackets_inside_brackets(tmp_path: Path, tags: str, entities: Any, over
         ("a\t(A)\n\t*\n", 2, "tag '*' has no token", "write the token"),
     ],
 )  # fmt: skip
-def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, mend: str) -> None:
+def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, fix: str) -> None:
     with pytest.raises(FormatError) as caught:
         found_in(put(tmp_path, content), format="conll2012", token_column=0, tag_column=1)
     error = caught.value
-    assert (error.line, what in error.what, mend in error.mend) == (line, True, True), str(error)
+    assert (error.line, what in error.what, fix in error.fix) == (line, True, True), str(error)
 
 
 def test_columns_are_checked(tmp_path: Path) -> None:

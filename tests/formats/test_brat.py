@@ -110,7 +110,7 @@ def test_first_argument_is_the_head(tmp_path: Path, argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "what", "mend"),
+    ("line", "what", "fix"),
     [
         ("T9\tPER 0 4\tAnn", "entity 'Ann' is at 0 to 4, where the text has 'Ann '", "count characters from 0"),
         ("T9\tPER 1 4\tAnn", "entity 'Ann' is at 1 to 4, where the text has 'nn '", "count characters from 0"),
@@ -129,13 +129,13 @@ def test_first_argument_is_the_head(tmp_path: Path, argument: str) -> None:
         ("X1\tPER", "no line of brat's: 'X1\\tPER'", "T1<TAB>LABEL START END<TAB>TEXT"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, line: str, what: str, mend: str) -> None:
+def test_what_is_refused(tmp_path: Path, line: str, what: str, fix: str) -> None:
     path = pair(tmp_path, TEXT, f"{ANN}{line}\n")
     with pytest.raises(FormatError) as caught:
         english(path)
     error = caught.value
     assert str(error).startswith(f"{tmp_path / 'a.ann'}:5: ")
-    assert (what in error.what, mend in error.mend) == (True, True), str(error)
+    assert (what in error.what, fix in error.fix) == (True, True), str(error)
 
 
 @pytest.mark.parametrize(

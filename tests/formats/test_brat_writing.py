@@ -134,7 +134,7 @@ def test_output_that_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pyte
     put(tmp_path, "x", "there/annotation.conf")
     assert "there: holds 'annotation.conf', which is no .txt or .ann file" in refused(tmp_path / "there")
     put(tmp_path, "x", "file")
-    assert "file: is there already and is no directory" in refused(tmp_path / "file")
+    assert "file: is there already and is not a directory" in refused(tmp_path / "file")
     monkeypatch.setattr(writing, "MAX_FILES", 2)
     assert (
         refused(tmp_path / "out") == "out: would take the files of more than 2 docs; convert fewer files at a time"

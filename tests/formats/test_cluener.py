@@ -97,7 +97,7 @@ def test_array_and_pretty_print_are_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"label": {}}, 'the record has no "text"', "write it: a string"),
         ({"text": None, "label": {}}, '"text" of the record is null', "write a string"),
@@ -110,45 +110,43 @@ def test_array_and_pretty_print_are_read(path: Path) -> None:
         ({"text": "a", "label": {"X": {"a": [["0", 0]]}}}, "an offset of X 'a' is the string '0'", "a whole"),
         ({"text": "a", "label": {"X": {"a": [[0, 0.0]]}}}, "an offset of X 'a' is 0.0", "a whole number"),
         ({"text": "a", "label": {"X": {"a": [[False, 0]]}}}, "an offset of X 'a' is false", "a whole number"),
-        ({"text": "a", "label": {"": {"a": [[0, 0]]}}}, "has no type", "write its type"),
+        ({"text": "a", "label": {"": {"a": [[0, 0]]}}}, "has no label", "write its label"),
         ({"text": "a", "label": {"X": {"": [[0, -1]]}}}, "where there is no text", "write the mention"),
         ({"text": "a", "label": {}, "id": 2**64}, "the value of 'id' cannot be kept", "as a string"),
     ],
 )  # fmt: skip
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("cluener", path, {"text": "b", "label": {}}, record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 @pytest.mark.parametrize(
-    ("text", "mention", "position", "there", "mend"),
+    ("text", "mention", "position", "there", "fix"),
     [
         ("在北京市", "北京", [1, 3], "'北京市'", "ends are inclusive in this format: take 1 off each"),
         ("北京市", "北京", [0, 2], "'北京市'", "ends are inclusive"),
         ("在北京市", "北京", [2, 3], "'京市'", "count from 0: take 1 off each offset"),
         ("在😀北京市", "北京", [3, 4], "'京市'", "count from 0"),
         ("😀😀在北京市", "北京", [5, 6], "'市'", "code points"),
-        ("在北京市", "北京", [7, 8], "no text", "it stands at [1, 2]"),
-        ("在北京市", "北京", [-3, -2], "no text", "it stands at [1, 2]"),
-        ("在北京市", "北京", [2, 1], "no text", "it stands at [1, 2]"),
+        ("在北京市", "北京", [7, 8], "no text", "it is at [1, 2]"),
+        ("在北京市", "北京", [-3, -2], "no text", "it is at [1, 2]"),
+        ("在北京市", "北京", [2, 1], "no text", "it is at [1, 2]"),
         ("在北京市", "南京", [1, 2], "'北京'", "the text does not hold it"),
         ("在北京市", "市区", [3, 4], "'市'", "the text does not hold it"),
     ],
 )
 def test_mention_that_is_not_there(
-    path: Path, text: str, mention: str, position: List[int], there: str, mend: str
+    path: Path, text: str, mention: str, position: List[int], there: str, fix: str
 ) -> None:
     error = refused("cluener", path, {"text": text, "label": {"address": {mention: [position]}}})
-    assert error.what == f"address {mention!r} should stand at {position}, where there is {there}"
-    assert mend in error.mend
+    assert error.what == f"address {mention!r} should be at {position}, where there is {there}"
+    assert fix in error.fix
 
 
 @pytest.mark.parametrize("position", [[-1, 0], [-2, -1]])
 def test_offset_before_the_text_does_not_count_from_its_end(path: Path, position: List[int]) -> None:
-    assert (
-        "should stand at" in refused("cluener", path, {"text": "ab", "label": {"X": {"ab"[-2:]: [position]}}}).what
-    )
+    assert "should be at" in refused("cluener", path, {"text": "ab", "label": {"X": {"ab"[-2:]: [position]}}}).what
 
 
 def test_types_and_mentions_in_order_of_first_appearance(path: Path) -> None:

@@ -152,7 +152,7 @@ def test_row_without_a_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_tag_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r":2: tag 'NN' is no tag of bio"):
+    with pytest.raises(FormatError, match=r":2: tag 'NN' is not a tag of bio"):
         read(tmp_path, "a O\nb NN\n")
 
 

@@ -100,7 +100,7 @@ def test_type_and_repair(tmp_path: Path) -> None:
     found = english(tmp_path, content, format="conllu", type="GENE", repair=True)
     assert found.names == [[("Ann Lee", "GENE"), ("Bo", "GENE")]]
     assert +found.counts.notes == {STRAY_INSIDE: 1}
-    assert "--set type=LABEL" in refused(tmp_path, content).mend
+    assert "--set type=LABEL" in refused(tmp_path, content).fix
     assert (refused(tmp_path, content, type="G").line, refused(tmp_path, content).line) == (4, 1)
 
 
@@ -168,24 +168,24 @@ def test_file_without_the_key_has_no_annotation(tmp_path: Path) -> None:
     content = rows("1 Ann NER=B-PER|SpaceAfter=No", "2 . _")
     error = refused(tmp_path, content)
     assert error.what == "no word has name= in the column MISC; its keys are 'NER', 'SpaceAfter'"
-    assert error.mend == "name the key that holds tags with --set key=NAME"
+    assert error.fix == "name the key that holds tags with --set key=NAME"
     assert "it has no keys" in refused(tmp_path, rows("1 Ann _")).what
     error = refused(tmp_path, rows("1 Ann Entity=(1-person-1-new)", "2 . _"), format="auto")
     assert "Entity= holds brackets of coreference, which are not read" in error.what
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "what", "mend"),
+    ("content", "line", "what", "fix"),
     [
         (ANN + "6\tx\t_\n", 6, "3 column(s) where CoNLL-U has 10: '6'", "with TABs between"),
         (ANN + "6 x _ X _ _ _ _ _ _\n", 6, "1 column(s)", "with TABs between"),
         (ANN + rows("1 x name=O"), 6, "word 1 where word 6 would follow", "an empty line before each sentence"),
         (ANN + rows("7 x name=O"), 6, "word 7 where word 6 would follow", "count from 1"),
-        (ANN + rows("x x name=O"), 6, "ID 'x' is no number", "count words from 1"),
+        (ANN + rows("x x name=O"), 6, "ID 'x' is not a number", "count words from 1"),
         (ANN + "6\t \t_\t_\t_\t_\t_\t_\t_\t_\n", 6, "word 6 has no text", "FORM"),
         (ANN + "# text = x\n", 6, "a comment inside a sentence", "an empty line before it"),
         (ANN + rows("6 x name=B-A|name=O"), 6, "MISC gives name= twice: 'name=B-A|name=O'", "keep one"),
-        (ANN + rows("6 x name=PER"), 6, "tag 'PER' is no tag of bio", "before an entity"),
+        (ANN + rows("6 x name=PER"), 6, "tag 'PER' is not a tag of bio", "before an entity"),
         (ANN + rows("6 x name=I-PER"), 6, "continues no PER entity", "--repair"),
         (rows("1-2 du _", "1 de name=O"), 3, "the sentence ends before word 2", "write all its words"),
         (rows("1 de name=O", "1-2 du _", "2 le name=O"), 2, "token 1-2 does not begin at word 2", "before"),
@@ -193,9 +193,9 @@ def test_file_without_the_key_has_no_annotation(tmp_path: Path) -> None:
         (rows("1-1 du _", "1 du name=O"), 1, "token 1-1 does not begin", "before its first"),
     ],
 )  # fmt: skip
-def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, mend: str) -> None:
+def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, fix: str) -> None:
     error = refused(tmp_path, content)
-    assert (error.line, what in error.what, mend in error.mend) == (line, True, True), str(error)
+    assert (error.line, what in error.what, fix in error.fix) == (line, True, True), str(error)
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,10 @@ def test_what_is_lost_is_noted() -> None:
 @pytest.mark.parametrize(
     ("words", "label", "what"),
     [
-        (["a\tb", "c"], "X", r"token 'a\tb' cannot stand in a column"),
-        (["a\nb", "c"], "X", r"token 'a\nb' cannot stand in a column"),
-        ([" a", "c"], "X", "token ' a' cannot stand in a column"),
-        (["\n", "c"], "X", r"entity '\n' is white space only"),
+        (["a\tb", "c"], "X", r"token 'a\tb' cannot be in a column"),
+        (["a\nb", "c"], "X", r"token 'a\nb' cannot be in a column"),
+        ([" a", "c"], "X", "token ' a' cannot be in a column"),
+        (["\n", "c"], "X", r"entity '\n' is only white space"),
         (["a", "c"], "X Y", "label 'X Y' holds white space or '|'"),
         (["a", "c"], "X|Y", "label 'X|Y' holds white space or '|'"),
     ],
@@ -126,5 +126,5 @@ def test_what_is_refused(words: List[str], label: str, what: str) -> None:
     doc.user_data[ORIGIN] = Origin("a.jsonl", 3)
     with pytest.raises(FormatError) as caught:
         text_of(write_conllu, doc)
-    mend = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
-    assert str(caught.value) == f"a.jsonl:3: {what}; {mend}"
+    fix = "CoNLL-U cannot say it: write jsonl or cluener, which hold any text"
+    assert str(caught.value) == f"a.jsonl:3: {what}; {fix}"

@@ -16,7 +16,7 @@ from spacy_crf_ner.formats.doc_builder import MISSING_WRITTEN, Counts
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import Written
 from spacy_crf_ner.tagging import EMPTY_TAG
-from tests.formats.util import BAD_LINES, MENDABLE_LINES, Column, sentences, write_bio
+from tests.formats.util import BAD_LINES, REPAIRABLE_LINES, Column, sentences, write_bio
 
 MSRA = {
     ("msra", "train.bio"): (41719, 1955420, {"LOC": 32987, "ORG": 18572, "PER": 15787}, 625, {}),
@@ -31,7 +31,7 @@ MSRA = {
     ),
     ("msra_45k", "msra_test_bio"): (3442, 172601, {"LOC": 2886, "ORG": 1331, "PER": 1973}, 2427, {}),
 }
-"""Sentences, tokens, entities, longest and mends, as the data's README has them."""
+"""Sentences, tokens, entities, longest and corrections, as the data's README has them."""
 
 OTHERS = {
     ("cluener", "train.json"): ("zh", 10748, 401764, 23971, 50),
@@ -67,7 +67,7 @@ def snapshot(folder: Path) -> Dict[str, bytes]:
 
 
 def numeral(i: int) -> str:
-    """A number that is no column of digits, which would be no text."""
+    """A number that is not a column of digits, which would be no text."""
     return str(i).translate(
         {ord(digit): character for digit, character in zip("0123456789", "零一二三四五六七八九")}
     )
@@ -166,7 +166,7 @@ def test_what_a_docbin_holds_beside_entities_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["out", "out.spacy", "new/deep/out", "new/out.spacy"])
-@pytest.mark.parametrize("line", [line for line, _ in (*BAD_LINES, *MENDABLE_LINES)][::4])
+@pytest.mark.parametrize("line", [line for line, _ in (*BAD_LINES, *REPAIRABLE_LINES)][::4])
 def test_bad_input_leaves_nothing_behind(tmp_path: Path, bio: Path, output: str, line: bytes) -> None:
     n_lines = bio.read_bytes().count(b"\n")
     bio.write_bytes(bio.read_bytes() + line + b"\n")
@@ -228,7 +228,7 @@ def refusals(folder: Path) -> List[Tuple[str, str]]:
         ("mixed", "'notes.txt'"),
         ("nested", "'a.spacy'"),
         ("dir.spacy", "is a directory"),
-        ("file", "is no directory"),
+        ("file", "is not a directory"),
         ("file/out", "cannot be written"),
         ("in.bio", "is the input itself"),
     ]

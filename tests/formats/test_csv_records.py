@@ -114,7 +114,7 @@ def test_tags_in_other_schemes(tmp_path: Path, tags: str, settings: Dict[str, An
         ("word,tag\nAnn,S-PER\n", {}, r":2: tag 'S-PER' has the unknown prefix S-"),
         ('word,tag\n"Ann,O\nLee,O\n', {}, r":2: invalid CSV in the row that begins here"),
         ('word,tag\nAnn,O\n"A"b,O\n', {}, r":3: invalid CSV in the row that begins here"),
-        ('pos,word,tag\n"N\nN",A,O\n,Lee,XX\n', {}, r":4: tag 'XX' is no tag of bio"),
+        ('pos,word,tag\n"N\nN",A,O\n,Lee,XX\n', {}, r":4: tag 'XX' is not a tag of bio"),
         # Unescaped quotation marks would swallow what is between them.
         ('word\ttag\n"\tO\nLee\tO\n"\tO\n', {"delimiter": "\t"}, r":2: a cell goes on over several lines"),
     ],

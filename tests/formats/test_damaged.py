@@ -118,7 +118,7 @@ def check_message(error: FormatError, path: Path, case: str) -> None:
     message = str(error)
     assert message.startswith(f"{path}"), case
     assert "\n" not in message and message.isprintable() and len(message) < 1500, case
-    assert error.what and error.mend, case
+    assert error.what and error.fix, case
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["given", "auto"])

@@ -36,7 +36,7 @@ def make(columns: List[Column], lang: str = "zh") -> Tuple[Doc, Counts]:
 
 
 def char_entities(columns: List[Column], separator: str) -> List[LabeledSpan]:
-    """(start, end, type) in characters, by adding up lengths."""
+    """(start, end, label) in characters, by adding up lengths."""
     tokens = [token for token, _ in columns]
     ends = list(accumulate(map(len, tokens)))
     spans = []

@@ -62,7 +62,7 @@ def test_other_encodings_are_named_by_the_user_and_suggested(tmp_path: Path, tex
     with pytest.raises(FormatError, match=r"a\.txt:\d+: (not UTF-8|a NUL character) .*") as caught:
         found(path, None)
     suggestion = "gb18030" if encoding == "gbk" else encoding
-    assert caught.value.mend == f"the bytes suggest {suggestion.upper()}: read it with --encoding {suggestion}"
+    assert caught.value.fix == f"the bytes suggest {suggestion.upper()}: read it with --encoding {suggestion}"
 
 
 def test_utf_16_is_not_taken_for_gb18030(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_record_without_entities(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"ner": []}, 'the record has no "tokenized_text"', "a list"),
         ({"tokenized_text": ["a"], "ner": {}}, '"ner" is an object', "write a list"),
@@ -42,10 +42,10 @@ def test_record_without_entities(path: Path) -> None:
         ({"tokenized_text": ["a", "b"], "ner": [[1, 0, "X"]]}, "[1, 0, 'X'] does not fit", "last token"),
         ({"tokenized_text": ["a"], "ner": [[0, 0, 5]]}, "a label is 5", "a string"),
         ({"tokenized_text": ["a"], "ner": [[0.0, 0, "X"]]}, "an offset is 0.0", "a whole number"),
-        ({"tokenized_text": ["a"], "ner": [[0, 0, ""]]}, "has no type", "write its type"),
+        ({"tokenized_text": ["a"], "ner": [[0, 0, ""]]}, "has no label", "write its label"),
     ],
 )
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("gliner", path, RECORD, record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix

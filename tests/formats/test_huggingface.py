@@ -57,7 +57,7 @@ def test_tags_without_labels(path: Path) -> None:
     record = {"tokens": ["p53", "binds"], "ner_tags": ["B", "O"]}
     docs = read("huggingface", write_records(path, record), type="GENE").docs
     assert entities(docs[0]) == [(0, 3, "GENE")]
-    assert "--set type=LABEL" in refused("huggingface", path, record).mend
+    assert "--set type=LABEL" in refused("huggingface", path, record).fix
 
 
 def test_keys_that_are_named(path: Path) -> None:
@@ -82,7 +82,7 @@ def test_record_without_tags_is_not_annotated(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "options", "what", "mend"),
+    ("record", "options", "what", "fix"),
     [
         ({"ner_tags": TAGS}, {}, 'the record has no "tokens"', "a list"),
         ({"tokens": "a b", "ner_tags": []}, {}, "\"tokens\" of the record is the string 'a b'", "write a list"),
@@ -103,15 +103,13 @@ def test_record_without_tags_is_not_annotated(path: Path) -> None:
         ({"tokens": TOKENS, "ner_tags": ["I-X", "O", "O", "O"]}, {}, "'I-X' continues no X entity", "--repair"),
         ({"tokens": TOKENS, "ner_tags": TAGS, "tags": ["O"] * 4}, {}, "hold different tags", "label_key=ner_tags"),
         ({"tokens": TOKENS, "gold": TAGS}, {}, "'gold' looks like annotation", "--set label_key=gold"),
-        ({"tokens": TOKENS, "tags": ["NN"] * 4}, {}, "tag 'NN' is no tag of bio", "write O"),
+        ({"tokens": TOKENS, "tags": ["NN"] * 4}, {}, "tag 'NN' is not a tag of bio", "write O"),
     ],
 )
-def test_what_is_refused(
-    path: Path, record: Dict[str, Any], options: Dict[str, Any], what: str, mend: str
-) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], options: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("huggingface", path, {"tokens": ["a"]}, record, line=2, **options)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 def test_numbers_are_refused_by_auto_with_what_to_give(path: Path) -> None:

@@ -84,7 +84,7 @@ def test_scheme_decides_of_neighbours_and_they_are_counted(tmp_path: Path) -> No
         ("王/O /O\n", "/", "tag 'O' has no token"),
         ("王/O 明/\n", "/", "token '明' has no tag"),
         ("王 O 明\n", " ", "token '明' has no tag; write the tag after ' '"),
-        ("王/X-A\n", "/", "tag 'X-A' is no tag of bio"),
+        ("王/X-A\n", "/", "tag 'X-A' is not a tag of bio"),
         ("王/O 明/I-A\n", "/", "tag 'I-A' continues no A entity"),
     ],
 )

@@ -38,7 +38,7 @@ def refused(path: Path, content: "str | bytes", **limits: int) -> FormatError:
         read(path, content, **limits)
     assert "\n" not in str(raised.value)
     assert raised.value.path == path
-    assert raised.value.mend
+    assert raised.value.fix
     return raised.value
 
 
@@ -149,7 +149,7 @@ CUT = [
 def test_file_that_ends_inside_a_record(path: Path, content: str) -> None:
     error = refused(path, content)
     assert (error.line, error.what) == (2, "the file ends inside the record that this line begins")
-    assert "again" in error.mend
+    assert "again" in error.fix
 
 
 @pytest.mark.parametrize("content", ['[{"a": 1},\n{"a": 2}', '[{"a": 1},\n{"a": 2},\n\n', "\n["])
@@ -167,23 +167,23 @@ def test_file_that_ends_inside_an_array(path: Path, content: str) -> None:
         ('{"a": 1}\n{"b": 1]\n', 2, r"invalid JSON: Expecting ',' delimiter \(column 8\)"),
         ("{'a': 1}\n", 1, r"invalid JSON: Expecting property name enclosed in double quotes.*\(column 2\)"),
         ('{"a": "\\q", "padding": 12345}', 1, r"Invalid \\+escape.*\(column 8\)"),
-        ('{"a": NaN}', 1, "NaN is no JSON"),
-        ('{}\n{"a": [-Infinity]}', 2, "-Infinity is no JSON"),
+        ('{"a": NaN}', 1, "NaN is not JSON"),
+        ('{}\n{"a": [-Infinity]}', 2, "-Infinity is not JSON"),
         ('{"a": 1, "b": 2, "a": 3}', 1, "an object has the key 'a' twice"),
         ('{"x": {"b": 1, "b": 1}}', 1, "an object has the key 'b' twice"),
         ('{"a": ' + "9" * 5000 + "}", 1, "Exceeds the limit"),
-        ('{"a": 1} trailing', 1, "'trailing' stands where a record should begin"),
-        ('{"a": 1},\n{"a": 2}', 1, "',' stands where a record should begin"),
-        ('{"a": 1}\n[{"a": 2}]', 2, "stands where a record should begin"),
-        ('{"a": 1}\n中 B-LOC\n', 2, "'中 B-LOC' stands where a record should begin"),
-        ('{"a": 1}\n"text"\n', 2, "stands where a record should begin"),
-        ("null", 1, "'null' stands where a record should begin"),
-        ('[\n"text"]', 2, "stands where a record should begin"),
-        ('{"a": 1}\n\u3000{"a": 2}', 2, r"'\\u3000.*stands where a record should begin"),
-        ('[{"a": 1},\n]', 2, "a comma stands before the array's end"),
-        ('[{"a": 1},\n,{}]', 2, "stands where a record should begin"),
-        ('[{"a": 1}\n{"a": 2}]', 2, "stands where a comma or the array's end should"),
-        ('[{"a": 1}]\n{"a": 2}', 2, "stands after the array's end"),
+        ('{"a": 1} trailing', 1, "'trailing' is in the place of a record"),
+        ('{"a": 1},\n{"a": 2}', 1, "',' is in the place of a record"),
+        ('{"a": 1}\n[{"a": 2}]', 2, "is in the place of a record"),
+        ('{"a": 1}\n中 B-LOC\n', 2, "'中 B-LOC' is in the place of a record"),
+        ('{"a": 1}\n"text"\n', 2, "is in the place of a record"),
+        ("null", 1, "'null' is in the place of a record"),
+        ('[\n"text"]', 2, "is in the place of a record"),
+        ('{"a": 1}\n\u3000{"a": 2}', 2, r"'\\u3000.*is in the place of a record"),
+        ('[{"a": 1},\n]', 2, "there is a comma before the array's end"),
+        ('[{"a": 1},\n,{}]', 2, "is in the place of a record"),
+        ('[{"a": 1}\n{"a": 2}]', 2, "is in the place of a comma or the array's end"),
+        ('[{"a": 1}]\n{"a": 2}', 2, "follows the array's end"),
         ('{"a": 1}\n{"text": "\\ud83d"}', 2, r"a lone surrogate, '\\ud83d'"),
         ('{"text": "\\uDE00\\uD83D"}', 1, r"a lone surrogate, '\\ude00'"),
         ('{"\\udc00": 1}', 1, "a lone surrogate"),
@@ -275,5 +275,5 @@ def test_list_that_begins_after_much_white_space(path: Path, gap: int) -> None:
 
 def test_numbers_are_no_records_though_lists_may_be(path: Path) -> None:
     path.write_text('[["a", {}], 3]')
-    with pytest.raises(FormatError, match=r":1: '3\]' stands where a record should begin"):
+    with pytest.raises(FormatError, match=r":1: '3\]' is in the place of a record"):
         list(values(Source(path), lists=True))

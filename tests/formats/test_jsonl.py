@@ -217,7 +217,7 @@ def linked(**changes: Any) -> Dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"spans": []}, 'the record has no "text"', "--set text_key=NAME"),
         ({"data": {"content": "a"}, "annotations": []}, '"data" has no "text"', "--set text_key=content"),
@@ -236,7 +236,7 @@ def linked(**changes: Any) -> Dict[str, Any]:
         ({"text": "a", "label": [[False, 1, "X"]]}, "an offset is false", "a whole number"),
         ({"text": "a", "label": [[0, 1, None]]}, "a label is null", "write a string"),
         ({"text": "a", "label": [[0, 1, 4]]}, "a label is 4", "write a string"),
-        ({"text": "a", "label": [[0, 1, " "]]}, "has no type", "write its type"),
+        ({"text": "a", "label": [[0, 1, " "]]}, "has no label", "write its label"),
         ({"text": "a", "annotations": [{"label": 4, "start_offset": 0, "end_offset": 1}]}, "is 4", "a string"),
         ({"text": "a", "label": [{"start": 0, "labels": ["X"]}]}, 'a region has no "end"', "a whole number"),
         ({"text": "a", "spans": None}, '"spans" is null', "write a list"),
@@ -257,7 +257,7 @@ def linked(**changes: Any) -> Dict[str, Any]:
         (span(end=1.5), '"end" of a span is 1.5', "write a whole number"),
         (span(end=True), '"end" of a span is true', "write a whole number"),
         (span(text=3), 'the "text" of a span is 3', "write a string"),
-        (span(text="b"), "'b' should stand at (0, 1), where there is 'a'", "--set verify=false"),
+        (span(text="b"), "'b' should be at (0, 1), where there is 'a'", "--set verify=false"),
         (span(end=3), "entity (0, 3, 'X') ends beyond the text of 2 characters", "--set offsets=utf-16"),
         (span(start=-1), "entity (-1, 1, 'X') holds no text", "from 0"),
         (span(start=2), "entity (2, 1, 'X') holds no text", "a start before the end"),
@@ -272,10 +272,10 @@ def linked(**changes: Any) -> Dict[str, Any]:
         (linked(type=None), '"type" of a relation is null', "write a string"),
     ],
 )  # fmt: skip
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("jsonl", path, {"text": "b"}, record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 def test_text_of_a_span_is_not_compared_if_that_is_said(path: Path) -> None:

@@ -113,7 +113,7 @@ def test_hypertext_is_read_by_its_offsets_in_the_text(path: Path, result: Dict[s
 
 def test_hypertext_whose_text_is_elsewhere_is_refused(path: Path) -> None:
     error = refused("jsonl", path, task(hypertext(globalOffsets={"start": 1, "end": 6})))
-    assert "'Booth' should stand at (1, 6), where there is 'ooth '" in error.what
+    assert "'Booth' should be at (1, 6), where there is 'ooth '" in error.what
 
 
 UNREAD = [
@@ -212,8 +212,8 @@ def test_white_space_of_a_mention_may_be_folded(path: Path, mention: Any) -> Non
 def test_another_mention_is_refused_or_trusted(path: Path) -> None:
     record = task(region(6, 10, "X", text="hot "))
     error = refused("jsonl", path, record)
-    assert error.what == "'hot ' should stand at (6, 10), where there is 'shot'"
-    assert "--set verify=false" in error.mend
+    assert error.what == "'hot ' should be at (6, 10), where there is 'shot'"
+    assert "--set verify=false" in error.fix
     assert entities(read("jsonl", write_records(path, record), verify=False).docs[0]) == [(6, 10, "X")]
 
 
@@ -223,12 +223,12 @@ def test_another_mention_is_refused_or_trusted(path: Path) -> None:
 def test_mention_tells_the_unit_of_the_offsets(path: Path, offsets: str, other: str, place: Any) -> None:
     record = task(region(*place, "X", text="北京"), text="😀在北京很久")
     error = refused("jsonl", path, record, offsets=offsets)
-    assert error.mend == f"give --set offsets={other}"
+    assert error.fix == f"give --set offsets={other}"
     assert entities(read("jsonl", write_records(path, record), lang="zh", offsets=other).docs[0]) == [(2, 4, "X")]
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"data": {"text": "a"}, "annotations": {}}, '"annotations" is an object', "write a list"),
         ({"data": {"text": "a"}, "completions": None}, '"completions" is null', "write a list"),
@@ -251,7 +251,7 @@ def test_mention_tells_the_unit_of_the_offsets(path: Path, offsets: str, other: 
         (task(*PERSONS, relation(labels="Kill")), "\"labels\" of a relation is the string 'Kill'", "write a list"),
     ],
 )  # fmt: skip
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("jsonl", path, task(*PERSONS), record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix

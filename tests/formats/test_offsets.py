@@ -28,7 +28,7 @@ def test_utf_16_offsets_become_characters(text: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize(
-    ("unit", "start", "end", "what", "mend"),
+    ("unit", "start", "end", "what", "fix"),
     [
         ("characters", 0, 4, "entity (0, 4, 'X') ends beyond the text of 3 characters", "UTF-16.*offsets=utf-16"),
         ("characters", 4, 5, "entity (4, 5, 'X') ends beyond the text of 3 characters", "offsets=utf-16"),
@@ -40,10 +40,10 @@ def test_utf_16_offsets_become_characters(text: str, data: st.DataObject) -> Non
         ("characters", 2, 1, "entity (2, 1, 'X') holds no text", "the end, which is exclusive"),
     ],
 )  # fmt: skip
-def test_place_that_is_none(unit: str, start: int, end: int, what: str, mend: str) -> None:
+def test_place_that_is_none(unit: str, start: int, end: int, what: str, fix: str) -> None:
     """😀 and 𠮷 are two units each."""
     offsets = Offsets("😀中𠮷", unit)
     assert offsets.mention(start, end) is None
-    with pytest.raises(FormatError, match=mend) as raised:
+    with pytest.raises(FormatError, match=fix) as raised:
         offsets.span(RECORD, start, end, "X")
     assert (raised.value.path, raised.value.line, raised.value.what) == (Path("x.jsonl"), 3, what)

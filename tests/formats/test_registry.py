@@ -49,7 +49,7 @@ def read_acme(source, make, *, separator="|"):
     for number, line in source.lines():
         text, *entities = line.split(separator)
         if any(entity not in text for entity in entities):
-            raise source.error("an entity is not in the text", "write it as it stands there", number)
+            raise source.error("an entity is not in the text", "write it as it is there", number)
         spans = [(text.index(entity), text.index(entity) + len(entity), "X") for entity in entities]
         yield make.from_text(text, spans, source, number)
 """
@@ -120,7 +120,7 @@ def test_reader_from_a_file_of_the_user(tmp_path: Path) -> None:
     path = put(tmp_path, "一\n二|三\n")
     status, _, stderr = run(path, tmp_path / "c.bio", *options)
     assert status == 1
-    assert stderr == f"{path}:2: an entity is not in the text; write it as it stands there\n"
+    assert stderr == f"{path}:2: an entity is not in the text; write it as it is there\n"
 
 
 def test_package_of_a_third_party_is_found_beside_one_that_is_broken(tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_every_writer_is_registered_by_entry_point(name: str) -> None:
 
 
 def test_error_of_a_reader_names_file_and_line() -> None:
-    error = Source("in.txt").error("it is broken", "mend it", 7)
+    error = Source("in.txt").error("it is broken", "correct it", 7)
     assert isinstance(error, FormatError)
-    assert str(error) == "in.txt:7: it is broken; mend it"
-    assert str(Source("in.txt").error("it is broken", "mend it")) == "in.txt: it is broken; mend it"
+    assert str(error) == "in.txt:7: it is broken; correct it"
+    assert str(Source("in.txt").error("it is broken", "correct it")) == "in.txt: it is broken; correct it"
 
 
 @pytest.mark.parametrize("value", ["no", "false", 0, 1, None])

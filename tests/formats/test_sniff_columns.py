@@ -1,4 +1,4 @@
-"""Which columns hold tokens, tags and sentences, by what stands in them: nothing is guessed without evidence."""
+"""Which columns hold tokens, tags and sentences, by what is in them: nothing is guessed without evidence."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -133,7 +133,7 @@ def test_first_column_without_text_is_refused_where_the_format_is_given(tmp_path
 
 def test_index_column_must_hold_numbers(tmp_path: Path) -> None:
     path = put(tmp_path, "1\tAnn\tB-PER\nx\tleft\tO\n")
-    with pytest.raises(FormatError, match=r":2: 'x' in the index_column is no number"):
+    with pytest.raises(FormatError, match=r":2: 'x' in the index_column is not a number"):
         found_in(path, format="conll", token_column=1, index_column=0)
 
 

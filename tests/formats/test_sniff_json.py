@@ -135,9 +135,9 @@ def test_tokens_of_tagged_files_are_no_json(tmp_path: Path, first: str) -> None:
 def test_json_of_no_format_is_explained(content: str, said: str) -> None:
     explained = explain_json(content)
     assert guess_json(content) is None and explained is not None
-    what, mend = explained
+    what, fix = explained
     assert said in what
-    assert "--format jsonl --set text_key=NAME --set label_key=NAME" in mend
+    assert "--format jsonl --set text_key=NAME --set label_key=NAME" in fix
 
 
 @pytest.mark.parametrize("content", ["", "a O\n", "[]", "[1, 2]", "[[1]]", '{"a": ', "[[[[", "null", "3"])

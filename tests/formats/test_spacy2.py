@@ -31,7 +31,7 @@ LINES = f"{json.dumps(PAIR)}\n{json.dumps(NONE)}\n"
 def test_texts_and_entities(tmp_path: Path, content: str) -> None:
     path = put(tmp_path, content)
     if content.startswith("\ufeff"):
-        with pytest.raises(FormatError, match=r":3: .*stands where a comma or the array's end should"):
+        with pytest.raises(FormatError, match=r":3: .*is in the place of a comma or the array's end"):
             found_in(path, lang="en")
         return
     assert [entities(doc) for doc in read("spacy2", path).docs] == [SPANS, []]

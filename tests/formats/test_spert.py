@@ -89,7 +89,7 @@ def relation(**changes: Any) -> Dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"text": "a"}, 'the record has no "tokens"', "write it: a list"),
         ({"tokens": "a b", "entities": []}, "\"tokens\" of the record is the string 'a b'", "write a list"),
@@ -99,7 +99,7 @@ def relation(**changes: Any) -> Dict[str, Any]:
         ({"tokens": ["a"], "entities": [[0, 1]]}, "an entity is a list", 'an object with "type"'),
         (entity(type="absent"), 'an entity has no "type"', "write it: a string"),
         (entity(type=None), '"type" of an entity is null', "write a string"),
-        (entity(type=""), "has no type", "write its type"),
+        (entity(type=""), "has no label", "write its label"),
         (entity(start="0"), "\"start\" of an entity is the string '0'", "write a whole number"),
         (entity(end=1.0), '"end" of an entity is 1.0', "write a whole number"),
         (entity(end=True), '"end" of an entity is true', "write a whole number"),
@@ -116,10 +116,10 @@ def relation(**changes: Any) -> Dict[str, Any]:
         ({"tokens": ["a"], "relations": relation()["relations"]}, "names entity 0, and there are 0", "from 0"),
     ],
 )  # fmt: skip
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("spert", path, LINCOLN, record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.tagged import OUT_OF_ORDER, read_bio
 from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.formats.reading import BLANK, found_in, put
-from tests.formats.util import BAD_LINES, MENDABLE_LINES, Column, sentences, write_bio
+from tests.formats.util import BAD_LINES, REPAIRABLE_LINES, Column, sentences, write_bio
 
 
 @pytest.mark.parametrize("separator", [" ", "\t"])
@@ -70,11 +70,11 @@ def test_bad_line_is_named(tmp_path: Path, line: bytes, what: str, repair: bool)
         found_in(path, format="bio", repair=repair)
     assert caught.value.line == 4
     assert what in caught.value.what
-    assert str(caught.value) == f"{path}:4: {caught.value.what}; {caught.value.mend}"
+    assert str(caught.value) == f"{path}:4: {caught.value.what}; {caught.value.fix}"
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("line", "what"), MENDABLE_LINES)
+@pytest.mark.parametrize(("line", "what"), REPAIRABLE_LINES)
 def test_mendable_line_is_an_error_without_repair(tmp_path: Path, line: bytes, what: str) -> None:
     with pytest.raises(FormatError, match="--repair") as caught:
         found_in(put(tmp_path, b"a O\n\nb O\n" + line + b"\nc O\n"), format="bio")
@@ -128,10 +128,10 @@ def test_tag_that_stands_first_is_told_with_the_settings_that_read_it(
     if format == "iob1":
         first = first.replace("B-", "I-")
     path = put(tmp_path, first)
-    with pytest.raises(FormatError, match=r"a\.txt:1: tag '\w' is no tag of") as caught:
+    with pytest.raises(FormatError, match=r"a\.txt:1: tag '\w' is not a tag of") as caught:
         found_in(path, format=format)
-    said = dict(setting.split("=") for setting in caught.value.mend.split() if "=" in setting)
-    assert "--format conll" in caught.value.mend
+    said = dict(setting.split("=") for setting in caught.value.fix.split() if "=" in setting)
+    assert "--format conll" in caught.value.fix
     assert said.get("scheme", "bio") == format
     found = found_in(
         path,
@@ -155,7 +155,7 @@ def test_second_format_in_a_file_is_told_where_it_begins(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["repair", "positions"])
 @pytest.mark.parametrize("value", ["False", "no", 1])
 def test_switch_that_is_neither_true_nor_false_is_refused(tmp_path: Path, name: str, value: Any) -> None:
-    """`--set positions=False` is no JSON, and so a string, which Python takes for true."""
+    """`--set positions=False` is not JSON, and so a string, which Python takes for true."""
     with pytest.raises(ValueError, match=f"{name} is {value!r}"):
         found_in(put(tmp_path, "中0 O\n国1 O\n"), format="bio", **{name: value})
 
@@ -231,7 +231,7 @@ def test_real_tweets(data_dir: Path) -> None:
     assert found.counts.tokens == len(list(chain.from_iterable(written)))
 
 
-@pytest.mark.parametrize(("tag", "mend"), [("b-PER", "B-PER"), ("o", "O"), ("B_PER", "B-PER"), ("i_x-y", "I-x-y")])
-def test_tag_that_is_nearly_one_is_mended_in_the_message(tmp_path: Path, tag: str, mend: str) -> None:
-    with pytest.raises(FormatError, match=f"; write '{mend}', or .* --set spelling="):
+@pytest.mark.parametrize(("tag", "fix"), [("b-PER", "B-PER"), ("o", "O"), ("B_PER", "B-PER"), ("i_x-y", "I-x-y")])
+def test_tag_that_is_nearly_one_is_mended_in_the_message(tmp_path: Path, tag: str, fix: str) -> None:
+    with pytest.raises(FormatError, match=f"; write '{fix}', or .* --set spelling="):
         found_in(put(tmp_path, f"a B-PER\nb {tag}\n"), format="bio")

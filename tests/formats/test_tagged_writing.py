@@ -132,7 +132,7 @@ def test_spacing_that_words_alone_do_not_keep_is_noted(text: str, noted: int) ->
 def refused(doc: Doc) -> str:
     with pytest.raises(FormatError) as caught:
         text_of(write_bio, doc)
-    assert caught.value.mend == "tags cannot say it: write jsonl or cluener, which hold any text"
+    assert caught.value.fix == "tags cannot say it: write jsonl or cluener, which hold any text"
     return str(caught.value)
 
 
@@ -148,20 +148,20 @@ def refused(doc: Doc) -> str:
 )
 def test_token_that_would_break_its_line_is_refused(words: List[str], lang: str, token: str) -> None:
     doc = Doc(BLANK[lang].vocab, words=words, spaces=[False] * len(words))
-    assert f"doc: token {token!r} cannot stand in a line of its own" in refused(doc)
+    assert f"doc: token {token!r} cannot be in a line of its own" in refused(doc)
 
 
 def test_entity_of_white_space_alone_is_refused_where_words_alone_are_written() -> None:
     doc = Doc(BLANK["en"].vocab, words=["a", " ", "b"], spaces=[False] * 3)
     doc.set_ents([Span(doc, 1, 2, label="A")])
-    assert "entity ' ' is white space alone" in refused(doc)
+    assert "entity ' ' is only white space" in refused(doc)
 
 
 @pytest.mark.parametrize("label", ["a b", "a\t", "\u3000", "a\nb"])
 def test_type_with_white_space_is_refused(label: str) -> None:
     doc = BLANK["zh"].make_doc("中")
     doc.set_ents([Span(doc, 0, 1, label=label)])
-    assert f"entity type {label!r} holds white space; tags cannot say it" in refused(doc)
+    assert f"label {label!r} holds white space; tags cannot say it" in refused(doc)
 
 
 @pytest.mark.parametrize(

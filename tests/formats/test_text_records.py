@@ -47,7 +47,7 @@ RECORDS: List[Dict[str, Any]] = [
     keyed("entities", [{**entity, "end_idx": int(entity["end_idx"]) + 1} for entity in CMEEE]),
     keyed("entity_list", [{"entity_index": {"begin": s, "end": e}, "entity_type": label, "entity": TEXT[s:e]}
                           for s, e, label in LISTS]),
-    # Other keys that are no annotation are no obstacle.
+    # Other keys that are not annotation are no obstacle.
     keyed("spans", LISTS, label="news", tags=["news", "sport"], annotation="checked"),
     keyed("label", LISTS, tags=[], ner=None),
     # Twice the same.
@@ -69,8 +69,8 @@ def test_entities_are_read_under_every_key_and_in_all_words(path: Path, record: 
 )
 def test_key_that_is_not_known(path: Path, annotation: Any) -> None:
     error = refused("jsonl", path, keyed("ents", annotation))
-    assert error.what == "'ents' looks like annotation, and is no key that is known"
-    assert "--set label_key=ents" in error.mend
+    assert error.what == "'ents' looks like annotation, and is not a key that is known"
+    assert "--set label_key=ents" in error.fix
     with pytest.raises(FormatError, match="label_key=ents"):
         found_in(path)
     assert entities(read("jsonl", path, lang="zh", label_key="ents").docs[0])[0] == PER
@@ -92,7 +92,7 @@ def test_key_that_is_named_is_the_only_one(path: Path) -> None:
 def test_keys_that_disagree_are_refused(path: Path, key: str, other: Any) -> None:
     error = refused("jsonl", path, keyed("spans", LISTS, **{key: other}))
     assert error.what == f'"spans" and "{key}" hold different annotation'
-    assert "--set label_key=spans" in error.mend
+    assert "--set label_key=spans" in error.fix
     assert len(entities(read("jsonl", path, lang="zh", label_key=key).docs[0])) == len(other)
 
 
@@ -138,7 +138,7 @@ def test_ends_that_nothing_tells_are_asked_for(path: Path, record: Dict[str, Any
     settings: Dict[str, Any] = {"verify": False} if "entity" in record["entities"][0] else {}
     error = refused("jsonl", path, record, **settings)
     assert error.what == "nothing says whether the ends of entities are inclusive"
-    assert "--set ends=inclusive" in error.mend and "--set ends=exclusive" in error.mend
+    assert "--set ends=inclusive" in error.fix and "--set ends=exclusive" in error.fix
     docs = read("jsonl", path, lang="zh", ends="exclusive", **settings).docs
     assert entities(docs[0])[0] == PER
     docs = read("jsonl", path, lang="zh", ends="inclusive", verify=False).docs[:1] if settings else []
@@ -163,19 +163,19 @@ def test_mentions_decide_for_the_whole_file(path: Path) -> None:
 
 def test_mention_that_is_not_there_is_refused(path: Path) -> None:
     error = refused("jsonl", path, keyed("entities", [{**CMEEE[0], "entity": "李四"}]))
-    assert "'李四' should stand at (0, 1)" in error.what
+    assert "'李四' should be at (0, 1)" in error.what
     error = refused("jsonl", path, keyed("entities", [CMEEE[0], {**CMEEE[1], "entity": "李四"}]))
-    assert "'李四' should stand at (3, 4), where there is '上海'" in error.what
+    assert "'李四' should be at (3, 4), where there is '上海'" in error.what
 
 
 def test_inclusive_ends_under_keys_that_say_otherwise_are_never_guessed(path: Path) -> None:
     items = [{"start": s, "end": e - 1, "label": label, "text": TEXT[s:e]} for s, e, label in (PER, LOC)]
     error = refused("jsonl", path, keyed("spans", items))
-    assert "give --set ends=inclusive" in error.mend
+    assert "give --set ends=inclusive" in error.fix
     assert entities(read("jsonl", path, lang="zh", ends="inclusive").docs[0]) == [PER, LOC]
     # One entity that is wrong does not make ends inclusive.
     error = refused("jsonl", path, keyed("spans", [{**items[0], "end": 2}, items[1]]))
-    assert "'上海' should stand at (3, 4), where there is '上'" in error.what
+    assert "'上海' should be at (3, 4), where there is '上'" in error.what
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_wrong_settings(path: Path, settings: Dict[str, Any], said: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         (keyed("ner_tags", [1, 2, 0, 3, 4]), '"ner_tags" holds numbers', "--set names=O,B-PER,I-PER"),
         (keyed("tags", ["B-PER", "O"]), '"tags" holds 2 tags for 5 tokens', "one tag for each token"),
@@ -210,10 +210,10 @@ def test_wrong_settings(path: Path, settings: Dict[str, Any], said: str) -> None
         (keyed("entity_list", [{"entity_index": {"begin": 0}, "type": "X"}]), 'has no "end"', "whole number"),
     ],
 )
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("jsonl", path, keyed("spans", LISTS), record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 def test_region_without_a_place_or_a_label_leaves_the_rest_missing(path: Path) -> None:
@@ -249,7 +249,7 @@ def test_offsets_that_count_tokens_are_read_when_the_setting_says_so(path: Path,
     assert [(ent.text, ent.label_) for ent in found.docs[0].ents] == [("Ann Lee", "PER"), ("Rome", "LOC")]
     error = refused("jsonl", path, {**BY_TOKEN, "entities": listed})
     assert "cuts a token of the record if offsets count characters" in error.what
-    assert "--set offsets=tokens" in error.mend
+    assert "--set offsets=tokens" in error.fix
 
 
 def test_offsets_of_characters_beside_tokens_are_not_taken_for_token_numbers(path: Path) -> None:

@@ -79,7 +79,7 @@ def test_other_keys_of_the_first_record_are_meta(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         ({"content": "a", "prompt": "X"}, '"result_list" is null', "write a list"),
         ({"content": "a", "result_list": []}, 'the record has no "prompt"', "a string"),
@@ -94,10 +94,10 @@ def test_other_keys_of_the_first_record_are_meta(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, mend: str) -> None:
+def test_what_is_refused(path: Path, record: Dict[str, Any], what: str, fix: str) -> None:
     error = refused("uie", path, WHOLE[0], record, line=2)
     assert what in error.what
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 def test_setting_is_checked(path: Path) -> None:

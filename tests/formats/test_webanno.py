@@ -165,7 +165,7 @@ def test_other_layers_are_counted(tmp_path: Path) -> None:
 def test_layer_is_named_where_several_have_annotations(tmp_path: Path) -> None:
     content = layered("_", "PER", "Perform")
     error = refused(tmp_path, content)
-    assert (error.what, error.mend) == (
+    assert (error.what, error.fix) == (
         "annotations in the layers 'Span', 'Event'",
         "name the layer with --set layer=NAME",
     )
@@ -177,7 +177,7 @@ def test_layer_is_named_where_several_have_annotations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "what", "mend"),
+    ("settings", "what", "fix"),
     [
         ({"layer": "x"}, "0 layers are called 'x'; the header names", "layer=NAME"),
         ({"layer": "Plain"}, "the layer 'Plain' has no feature", "or another layer"),
@@ -190,13 +190,13 @@ def test_layer_is_named_where_several_have_annotations(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_layer_and_feature_must_be_there(tmp_path: Path, settings: Dict[str, str], what: str, mend: str) -> None:
+def test_layer_and_feature_must_be_there(tmp_path: Path, settings: Dict[str, str], what: str, fix: str) -> None:
     error = refused(tmp_path, layered("_", "PER", "_"), **settings)
-    assert (what in error.what, mend in error.mend) == (True, True), str(error)
+    assert (what in error.what, fix in error.fix) == (True, True), str(error)
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "what", "mend"),
+    ("content", "line", "what", "fix"),
     [
         (export("#Text=a\n1-1\t0-1\ta\t_\t_\n"), 6, "2 value(s) where the header names 1", "for each feature"),
         (export("#Text=a\n1-1\t0-1\ta\n"), 6, "0 value(s) where the header names 1", "for each feature"),
@@ -216,9 +216,9 @@ def test_layer_and_feature_must_be_there(tmp_path: Path, settings: Dict[str, str
         ("#FORMAT=WebAnno TSV 2.0\n\n", 1, "the first line is '#FORMAT=WebAnno TSV …'", "as WebAnno TSV 3"),
     ],
 )  # fmt: skip
-def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, mend: str) -> None:
+def test_what_is_refused(tmp_path: Path, content: str, line: int, what: str, fix: str) -> None:
     error = refused(tmp_path, content)
-    assert (error.line, what in error.what, mend in error.mend) == (line, True, True), str(error)
+    assert (error.line, what in error.what, fix in error.fix) == (line, True, True), str(error)
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:

@@ -22,22 +22,22 @@ BAD_LINES = [
     (b"c  O", "stray column"),
     (b"  ", "a line of blanks"),
     (b" \t", "a line of blanks"),
-    (b"c X-LOC", "is no tag of bio"),
-    (b"c LOC", "is no tag of bio"),
+    (b"c X-LOC", "is not a tag of bio"),
+    (b"c LOC", "is not a tag of bio"),
     (b"c B", "has no label"),
-    (b"c B-", "is no tag of bio"),
-    (b"c o", "is no tag of bio"),
-    (b"c -", "is no tag of bio"),
-    ("c B-LOC　".encode(), "is no tag of bio"),
+    (b"c B-", "is not a tag of bio"),
+    (b"c o", "is not a tag of bio"),
+    (b"c -", "is not a tag of bio"),
+    ("c B-LOC　".encode(), "is not a tag of bio"),
     (b"c U-LOC", "unknown prefix U-"),
     (b"c L-LOC", "unknown prefix L-"),
     (b"\xff O", "not UTF-8"),
     (b"c \xe4\xb8", "not UTF-8"),
     ("中 O".encode("utf-16"), "not UTF-8"),
 ]
-"""Lines that cannot be mended, and what is said of them."""
+"""Lines that cannot be corrected, and what is said of them."""
 
-MENDABLE_LINES = [(b"c ", "empty tag"), (b"c\t", "empty tag"), (b"c I-LOC", "continues no LOC entity")]
+REPAIRABLE_LINES = [(b"c ", "empty tag"), (b"c\t", "empty tag"), (b"c I-LOC", "continues no LOC entity")]
 
 # Every kind that a tokenizer may join or drop: U+3000, a space, combining marks, emoji and their joiner.
 CHARACTERS = "中国京　 a1é\u0301\u200d\u200b\ufeff👨👩🇨🇳。\u00a0\u0085\x1c"
@@ -57,7 +57,7 @@ def sentences(draw: st.DrawFn, longest_token: int = 3) -> List[Column]:
     ):
         tags = [f"B-{label}"] + [f"I-{label}"] * (len(tokens) - 1) if label else ["O"] * len(tokens)
         columns.extend(zip(tokens, tags))
-    # A byte order mark at the very start of a file is no part of its text.
+    # A byte order mark at the very start of a file is not part of its text.
     return [("中", "O"), *columns]
 
 

@@ -137,7 +137,7 @@ def test_a_hard_phrase_is_certain_at_any_min_score(nlp: Language) -> None:
 def test_a_phrase_of_an_unknown_type_is_refused_where_it_is_found(nlp: Language) -> None:
     add(nlp, "GAME", "读书")
     assert nlp("我在北京。") is not None
-    with pytest.raises(ValueError, match=r"names the entity type 'GAME'.*add_label"):
+    with pytest.raises(ValueError, match=r"names the label 'GAME'.*add_label"):
         nlp(TEXT)
 
 
@@ -178,7 +178,7 @@ def test_phrases_that_initialize_refuses_leave_those_that_are_there() -> None:
         ({"label": "LOC", "pattern": ""}, "entry 1: '' has no words"),
         (
             {"label": "GAME", "pattern": "围棋"},
-            r"names the entity types \['GAME'\], which are not among the labels",
+            r"names the labels \['GAME'\], which are not among the labels",
         ),
     ]
     for entry, message in wrong:

@@ -116,9 +116,9 @@ def test_patterns_are_what_add_patterns_takes(gazetteer: Gazetteer) -> None:
 
 RULE_ERRORS: List[Tuple[Any, Any, Any, str]] = [
     ("ORG", "maybe", None, "unknown rule 'maybe'; use one of hard, soft, never"),
-    (None, "hard", None, "a hard rule needs an entity type as its label, not None"),
-    ("", "soft", 1.0, "a soft rule needs an entity type as its label, not ''"),
-    (["ORG"], "hard", None, r"the label must be an entity type, a string, not \['ORG'\]"),
+    (None, "hard", None, "a hard rule needs a label, not None"),
+    ("", "soft", 1.0, "a soft rule needs a label, not ''"),
+    (["ORG"], "hard", None, r"the label must be a string, not \['ORG'\]"),
     ("ORG", "hard", 1.0, "a hard rule has no weight: remove 1.0"),
     ("ORG", "never", 0.0, "a never rule has no weight: remove 0.0"),
     *(
@@ -148,7 +148,7 @@ def test_a_rule_that_does_not_fit_is_refused(label: Any, rule: Any, weight: Any,
         ),
         ({"label": "ORG"}, "the pattern must be a string, not None"),
         ({"label": "ORG", "pattern": [{"lower": "a"}]}, r"the pattern must be a string, not \[{'lower': 'a'}\]; "),
-        ("Acme", "'Acme' is no mapping: write {"),
+        ("Acme", "'Acme' is not a mapping: write {"),
         ({"label": "ORG", "pattern": ""}, "'' has no words: leave it out"),
         ({"label": "ORG", "pattern": " \n"}, r"' \\n' has no words"),
         ({"label": "ORG", "pattern": " Acme"}, "' Acme' begins or ends in whitespace, and no entity does: strip"),
@@ -181,7 +181,7 @@ def test_rules_that_do_not_contradict_each_other_stand_side_by_side() -> None:
 
 @pytest.mark.parametrize("phrases", ["Acme", EN.make_doc("Acme"), [EN.make_doc("Acme")[0:1]]])
 def test_add_takes_docs_alone(phrases: Any) -> None:
-    with pytest.raises(ValueError, match=r"^phrase 0: .* is no Doc: give a list of what nlp.make_doc makes"):
+    with pytest.raises(ValueError, match=r"^phrase 0: .* is not a Doc: give a list of what nlp.make_doc makes"):
         Gazetteer(EN.vocab).add("ORG", phrases)
 
 

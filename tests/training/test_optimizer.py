@@ -216,7 +216,7 @@ def test_a_group_that_matches_nothing_is_said_once(caplog: pytest.LogCaptureFixt
     weights = Weights(A, (1, "crf.end_transitions"))
     for step in range(14):
         weights.give(optimizer, A, 1.0)
-        if step == 5:  # one that comes late, as after an overflow in half precision, is no error
+        if step == 5:  # one that comes late, as after an overflow in half precision, is not an error
             weights.give(optimizer, (1, "crf.end_transitions"), 1.0)
         optimizer.step_schedules()
     (message,) = [record.getMessage() for record in caplog.records]
