@@ -12,12 +12,13 @@ import pytest
 from hypothesis import settings
 from thinc.api import fix_random_seed
 
+from tests.util import FIXED_EXAMPLES
 from tests.warm_python import WarmPython
 
 # The same examples in every run, so that a failure is the change's, and can be repeated.
-# `--hypothesis-profile=deep` looks for new ones.
-settings.register_profile("fixed", derandomize=True)
-settings.register_profile("deep", print_blob=True)
+# `--hypothesis-profile=deep` looks for new ones, and for twenty times as many.
+settings.register_profile("fixed", derandomize=True, max_examples=FIXED_EXAMPLES)
+settings.register_profile("deep", print_blob=True, max_examples=20 * FIXED_EXAMPLES, deadline=None)
 settings.load_profile("fixed")
 
 

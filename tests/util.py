@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional, Tuple
 
 import spacy
+from hypothesis import settings
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -10,6 +11,9 @@ from thinc.api import Adam, Optimizer, fix_random_seed
 
 from spacy_crf_ner.ner.component import CRFEntityRecognizer
 from spacy_crf_ner.tagger.head import TaggerHead
+
+FIXED_EXAMPLES = 50
+"""How many examples Hypothesis draws in the fixed profile, which CI uses."""
 
 SMALL_MODEL: Dict[str, Any] = {
     "@architectures": "spacy-crf-ner.CRFTagger.v1",
@@ -34,6 +38,14 @@ TEXTS: List[Tuple[str, Dict[str, str]]] = [
     ("张伟去了广州。", {"张伟": "PER", "广州": "LOC"}),
 ]
 """Texts and their mentions, each of which occurs once in its text."""
+
+
+def n_drawn(n: int) -> int:
+    """The `max_examples` of a test that needs another number than the profile's; the deep profile multiplies it.
+
+    n (int): The number in the fixed profile.
+    """
+    return n * settings().max_examples // FIXED_EXAMPLES
 
 
 NO_STEP: Any = False

@@ -13,6 +13,7 @@ import json
 import os
 import runpy
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +55,7 @@ class WarmPython:
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, "PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
         self.python = str(folder / "python")
-        """What stands in for `sys.executable`. A signal reaches the client, not what runs."""
+        """What takes the place of `sys.executable`. SIGINT and SIGTERM reach what runs."""
 
     def spacy(self, *arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run `python -m spacy ARGUMENTS` with streams of its own.
@@ -123,6 +124,7 @@ def _run_job(connection: socket.socket) -> None:
     status = 1
     try:
         job = _receive(connection)
+        connection.sendall(os.getpid().to_bytes(4, "big"))
         os.chdir(job["folder"])
         os.environ.clear()
         os.environ.update(job["environment"])
@@ -191,6 +193,9 @@ def _ask(address: str, arguments: List[str]) -> int:
         streams = array.array("i", [0, 1, 2])
         connection.sendmsg([len(job).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
         connection.sendall(job)
+        pid = int.from_bytes(connection.recv(4), "big")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(pid, number))
         answer = connection.recv(1)
     return answer[0] if answer else 1
 

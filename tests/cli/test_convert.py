@@ -4,7 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import List
 
 import pytest
@@ -70,17 +70,18 @@ def test_command_line_stops_at_bad_input(bio: Path, tmp_path: Path, shell: WarmP
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_termination_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_termination_leaves_nothing_behind(tmp_path: Path, shell: WarmPython) -> None:
     """The input is a pipe that never ends, so that the command is at work when the signal comes."""
     pipe = tmp_path / "in.bio"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "spacy", "crf", "convert", str(pipe), str(tmp_path / "out"), "-n", "1"]
+    command = [shell.python, "-m", "spacy", "crf", "convert", str(pipe), str(tmp_path / "out"), "-n", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pipe.open("wb", buffering=0) as writer:
         writer.write("中 B-LOC\n\n国 O\n\n".encode() * 9000)  # more than is buffered, and more than a batch
         deadline = monotonic() + 60
         while not any(tmp_path.glob(".out-*/out/*.spacy")):
             assert process.poll() is None and monotonic() < deadline
+            sleep(0.01)
         process.terminate()
         assert process.wait(timeout=60) == 143
     assert [path.name for path in tmp_path.iterdir()] == ["in.bio"]

@@ -31,6 +31,7 @@ from tests.crf.util import (
     scores_of,
     tag_shares,
 )
+from tests.util import n_drawn
 
 Form = Union[Type[ScaledPosterior], Type[LogPosterior]]
 forms = pytest.mark.parametrize("form", [ScaledPosterior, LogPosterior])
@@ -76,7 +77,7 @@ def is_that_of_the_textbook(
 @forms
 @layouts
 @given(case=cases)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=n_drawn(20))
 def test_partition_and_expected_counts_are_those_of_enumeration(form: Form, how: str, case: Case) -> None:
     found, arrangement = run(form, case, how)
     assume(form is LogPosterior or found.holds())
@@ -100,7 +101,7 @@ def test_partition_and_expected_counts_are_those_of_enumeration(form: Form, how:
 @forms
 @layouts
 @given(case=cases)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=n_drawn(20))
 def test_the_next_tag_given_the_one_before_is_that_of_enumeration(form: Form, how: str, case: Case) -> None:
     found, arrangement = run(form, case, how)
     assume(form is LogPosterior or found.holds())

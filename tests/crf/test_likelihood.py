@@ -26,6 +26,7 @@ from tests.crf.util import (
     random_potentials,
     scores_of,
 )
+from tests.util import n_drawn
 
 layouts = pytest.mark.parametrize("how", ARRANGEMENTS)
 schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
@@ -65,7 +66,7 @@ def gradients(likelihood: Tensor, leaves: Potentials, weights: Tensor) -> Tuple[
 @layouts
 @pytest.mark.parametrize("partial", [False, True])
 @given(case=cases)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=n_drawn(30))
 def test_values_and_gradients_by_row_are_those_of_enumeration(how: str, partial: bool, case: Case) -> None:
     leaves, weights = case.potentials.leaves(), row_weights(case)
     actual = likelihood_of(case, leaves, how, partial)
@@ -271,7 +272,7 @@ def penalised(likelihood: Tensor, leaves: Potentials, weights: Tensor) -> Tuple[
 @layouts
 @pytest.mark.parametrize("partial", [False, True])
 @given(case=cases)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=n_drawn(20))
 def test_gradients_of_a_gradient_penalty_are_those_of_enumeration(how: str, partial: bool, case: Case) -> None:
     leaves, weights = case.potentials.leaves(), row_weights(case)
     actual = penalised(likelihood_of(case, leaves, how, partial), leaves, weights)

@@ -28,6 +28,7 @@ from tests.crf.util import (
     scores_of,
     tag_shares,
 )
+from tests.util import n_drawn
 
 layouts = pytest.mark.parametrize("how", ARRANGEMENTS)
 scales = pytest.mark.parametrize("form, scale", [(ScaledPosterior, 1.0), (LogPosterior, 1000.0)])
@@ -89,7 +90,7 @@ def is_right_about_segments(case: Case) -> None:
 
 @layouts
 @given(case=cases)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=n_drawn(40))
 def test_the_probability_of_a_tag_at_a_token_is_that_of_enumeration(how: str, case: Case) -> None:
     found, arrangement = run(case, how)
     gamma = marginals(found, arrangement)
@@ -98,7 +99,7 @@ def test_the_probability_of_a_tag_at_a_token_is_that_of_enumeration(how: str, ca
 
 
 @given(case=cases)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=n_drawn(60))
 def test_the_probability_of_every_segment_is_that_of_enumeration(case: Case) -> None:
     is_right_about_segments(case)
 

@@ -26,6 +26,7 @@ from tests.crf.util import (
     scores_of,
     tag_shares,
 )
+from tests.util import n_drawn
 
 BIO = bio(2)
 close = torch.testing.assert_close
@@ -146,7 +147,7 @@ def test_all_that_a_row_gives_is_that_of_enumeration(scheme: Scheme, batch_first
 
 
 @given(case=cases)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=n_drawn(20))
 def test_all_paths_come_with_probabilities_that_sum_to_one(case: Case) -> None:
     """Where more are asked for than there are; and none of them breaks the scheme."""
     module = crf_of(case.scheme)

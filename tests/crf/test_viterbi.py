@@ -26,6 +26,7 @@ from tests.crf.util import (
     random_potentials,
     scores_of,
 )
+from tests.util import n_drawn
 
 layouts = pytest.mark.parametrize("how", ARRANGEMENTS)
 schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
@@ -71,7 +72,7 @@ def decoded(case: Case, how: str, lattice: bool = True, gap: float = torch.nan) 
 @layouts
 @pytest.mark.parametrize("lattice", [False, True])
 @given(case=cases)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=n_drawn(50))
 def test_the_best_path_is_that_of_enumeration(how: str, lattice: bool, case: Case) -> None:
     for path, (row, _, allowed) in zip(decoded(case, how, lattice), case.rows()):
         paths = legal_paths(len(allowed), case.scheme, allowed if lattice else None)
@@ -88,7 +89,7 @@ def test_the_best_path_is_that_of_the_textbook_at_every_length(scheme: Scheme, h
 
 @layouts
 @given(case=cases)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=n_drawn(50))
 def test_of_paths_that_tie_one_is_chosen_whole(how: str, case: Case) -> None:
     """Two halves of two best paths need not make one."""
     case = case._replace(potentials=case.potentials.each(lambda x: x.clamp(-1, 1).round()))
@@ -124,7 +125,7 @@ def test_a_text_of_100000_tokens_takes_memory_for_a_few_copies_of_its_emissions(
 
 @layouts
 @given(case=cases)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=n_drawn(40))
 def test_the_k_best_are_the_first_of_all_paths_by_score(how: str, case: Case) -> None:
     arrangement = arranged(case.lengths, how)
     filled = case.scheme.on(case.potentials)

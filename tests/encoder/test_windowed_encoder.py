@@ -12,6 +12,7 @@ from spacy_crf_ner.encoder.windows import WindowBatch, find_overlaps
 from spacy_crf_ner.encoder.windows import encode as encode_by
 from spacy_crf_ner.torch_utils.arrays import torch_arrays
 from spacy_crf_ner.torch_utils.buckets import NUMPY
+from tests.util import n_drawn
 
 torch.manual_seed(0)
 BERT = BertModel(
@@ -70,7 +71,7 @@ def encode(batch: WindowBatch, max_padded_tokens: int) -> Tuple[torch.Tensor, Li
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(1, 200))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=n_drawn(40))
 def test_each_text_is_encoded_as_if_alone_whatever_the_budget(lengths: List[int], budget: int) -> None:
     batch = batch_of([[n] for n in lengths])
     rows, _ = encode(batch, budget)
@@ -88,7 +89,7 @@ def test_windows_of_a_text_are_merged(budget: int) -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 200))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=n_drawn(30))
 def test_no_pass_is_larger_than_the_budget_and_padding_stays_below_a_quarter(
     lengths: List[int], budget: int
 ) -> None:

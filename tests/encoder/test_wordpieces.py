@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFa
 
 from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW, DocPieces, Windowing, choose_windowing, split
 from tests.encoder.util import save_encoder
+from tests.util import n_drawn
 
 ZWSP, BOM = "\u200b", "\ufeff"
 VOCABULARY = [
@@ -166,7 +167,7 @@ def frames() -> Iterator[Tuple[int, int]]:
 
 
 @given(TEXT, st.sampled_from(sorted(frames())), st.sampled_from(["zh", "en"]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=n_drawn(200))
 def test_windows_joined_are_the_text_in_one_piece(
     bert: Any, byte_level: Any, text: str, windowing: Tuple[int, int], lang: str
 ) -> None:

@@ -18,6 +18,7 @@ from spacy_crf_ner.formats.records import RELATIONS_LEFT
 from spacy_crf_ner.formats.writing import write
 from tests.formats.json_util import KEY, Annotated, annotated, assert_same, make_docs, read, write_records
 from tests.formats.reading import BLANK, found_in, put
+from tests.util import n_drawn
 
 
 def labelled(texts: List[Annotated]) -> List[Annotated]:
@@ -29,7 +30,7 @@ def labelled(texts: List[Annotated]) -> List[Annotated]:
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=n_drawn(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(annotated(overlapping=False, related=True), min_size=1, max_size=3))
 @example(texts=[Annotated("\ufeffa", [(0, 1, "X")], [], {}), Annotated("\ufeff\ufeff", [], [], {})])
 @example(texts=[Annotated("a\nb\r\n\nc\n", [(0, 7, "X"), (7, 8, "Y")], [("r", 0, 1)], {})])
@@ -41,7 +42,7 @@ def test_round_trip(tmp_path: Path, lang: str, texts: List[Annotated]) -> None:
     assert_same(docs, found_in(tmp_path / "out", lang=lang).docs)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=n_drawn(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=annotated(overlapping=True, related=True))
 def test_overlapping_entities_are_written_with_spans_key(tmp_path: Path, text: Annotated) -> None:
     (doc,) = make_docs(labelled([text]), tmp_path / "x", lang="en", spans_key=KEY)

@@ -15,6 +15,7 @@ from spacy_crf_ner.formats.doc_builder import META, MISSING_WRITTEN, ORIGIN, REL
 from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import write
 from tests.formats.reading import BLANK, found_in, text_of
+from tests.util import n_drawn
 
 LABELS = ["PER", "PER.NAM", "creative-work", "I-O", "组织", "a=b"]
 WORD = st.text("中国京a1é\u0301א😀👨\u200d#_=|\"'.-", min_size=1, max_size=4)
@@ -50,7 +51,7 @@ def unknown(doc: Doc) -> List[bool]:
     return [token.ent_iob == 0 for token in doc for _ in token.text_with_ws]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=n_drawn(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=st.lists(docs(), min_size=1, max_size=4))
 def test_round_trip(tmp_path: Path, made: List[Doc]) -> None:
     """The text to the character, the entities, and which tokens have no annotation."""

@@ -17,6 +17,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.writing import Written
 from spacy_crf_ner.tagging import EMPTY_TAG
 from tests.formats.util import BAD_LINES, REPAIRABLE_LINES, Column, sentences, write_bio
+from tests.util import n_drawn
 
 MSRA = {
     ("msra", "train.bio"): (41719, 1955420, {"LOC": 32987, "ORG": 18572, "PER": 15787}, 625, {}),
@@ -90,7 +91,7 @@ def bio(tmp_path: Path) -> Path:
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=n_drawn(25), deadline=None)
 @given(written=st.lists(sentences(), min_size=1, max_size=6), size=st.integers(1, 4))
 def test_entities_survive(
     written: List[List[Column]], size: int, tmp_path_factory: pytest.TempPathFactory

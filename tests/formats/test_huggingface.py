@@ -15,6 +15,7 @@ from spacy_crf_ner.formats.source import Source
 from tests.formats.json_util import BLANK, back, entities, read, refused, write_records
 from tests.formats.reading import found_in, text_of
 from tests.formats.util import sentences
+from tests.util import n_drawn
 
 TOKENS = ["Ann", "Lee", "left", "Rome"]
 TAGS = ["B-PER", "I-PER", "O", "B-LOC"]
@@ -118,7 +119,7 @@ def test_numbers_are_refused_by_auto_with_what_to_give(path: Path) -> None:
         found_in(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=n_drawn(60))
 @given(written=st.lists(sentences(), min_size=1, max_size=3), lang=st.sampled_from(["zh", "en"]))
 def test_round_trip(path: Path, written: Any, lang: str) -> None:
     records = [

@@ -16,6 +16,7 @@ from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.ner.decoding import save_scores
 from tests.formats.json_util import BLANK, KEY, all_spans, annotated, entities, make_docs, read, relations
 from tests.formats.reading import found_in, text_of
+from tests.util import n_drawn
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_other_formats_have_nothing_around_their_docs(path: Path, doc: Doc) -> N
     assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == [doc.text] * 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=n_drawn(60))
 @given(data=st.data(), lang=st.sampled_from(["zh", "en"]), spans_key=st.sampled_from([None, KEY]))
 def test_round_trip(path: Path, data: st.DataObject, lang: str, spans_key: Any) -> None:
     texts: List[Any] = data.draw(

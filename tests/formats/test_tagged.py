@@ -14,11 +14,12 @@ from spacy_crf_ner.formats.tagged import OUT_OF_ORDER, read_bio
 from spacy_crf_ner.tagging import EMPTY_TAG, STRAY_INSIDE
 from tests.formats.reading import BLANK, found_in, put
 from tests.formats.util import BAD_LINES, REPAIRABLE_LINES, Column, sentences, write_bio
+from tests.util import n_drawn
 
 
 @pytest.mark.parametrize("separator", [" ", "\t"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@settings(max_examples=50)
+@settings(max_examples=n_drawn(50))
 @given(written=st.lists(sentences(), min_size=1, max_size=5))
 def test_reads_what_was_written(
     written: List[List[Column]], separator: str, newline: str, tmp_path_factory: pytest.TempPathFactory

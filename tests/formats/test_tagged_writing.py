@@ -15,6 +15,7 @@ from spacy_crf_ner.formats.tagged import SPACING, write_bio, write_bioes, write_
 from spacy_crf_ner.formats.writing import write
 from spacy_crf_ner.tagging import SCHEMES
 from tests.formats.reading import BLANK, found_in, put, text_of
+from tests.util import n_drawn
 
 Entity = Tuple[int, int, str]
 
@@ -62,7 +63,7 @@ def doc_of(text: str, entities: List[Entity], lang: str = "zh") -> Doc:
 
 
 @all_writers
-@settings(max_examples=60)
+@settings(max_examples=n_drawn(60))
 @given(docs=st.lists(marked(PARTS + SPACES), min_size=1, max_size=4))
 @example(docs=[("\ufeff中", [(0, 2, "PER")])])
 @example(docs=[("\ufeff\ufeff", []), ("\ufeff", [])])
@@ -80,7 +81,7 @@ def test_text_and_entities_survive_where_no_spaces_are_written(
 
 
 @all_writers
-@settings(max_examples=60)
+@settings(max_examples=n_drawn(60))
 @given(docs=st.lists(marked([*PARTS, " ", " ", "dog", "'s"]), min_size=1, max_size=4))
 def test_words_and_entities_survive_where_spaces_are_written(
     name: str, docs: List[Tuple[str, List[Entity]]], tmp_path_factory: pytest.TempPathFactory

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from tests.util import SMALL_MODEL, ents, examples_from, get_pipe, overfitted
+from tests.util import SMALL_MODEL, ents, examples_from, get_pipe, n_drawn, overfitted
 
 TEXT = "王小明在北京大学读书。"
 
@@ -223,7 +223,7 @@ Rules = st.lists(
 
 
 @given(Kinds, Rules, st.lists(st.booleans(), min_size=len(TEXT), max_size=len(TEXT)))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=n_drawn(60))
 def test_whatever_is_asked_for_the_result_is_legal_and_keeps_what_was_set(
     shared: Language, kinds: List[str], rules: List[Tuple[str, int, int, Tuple[str, Any]]], starts: List[bool]
 ) -> None:

@@ -18,7 +18,17 @@ from spacy_crf_ner.crf.autograd import chain_from_tensors
 from spacy_crf_ner.crf.layout import Sequences
 from spacy_crf_ner.crf.viterbi import k_best, viterbi
 from spacy_crf_ner.tagger.head import HeadSpec, TaggerHead
-from tests.util import SMALL_MODEL, TEXTS, assert_learnt, ents, examples_from, get_pipe, head_of, optimizer
+from tests.util import (
+    SMALL_MODEL,
+    TEXTS,
+    assert_learnt,
+    ents,
+    examples_from,
+    get_pipe,
+    head_of,
+    n_drawn,
+    optimizer,
+)
 
 HASH_EMBED_CNN: Dict[str, Any] = {
     "@architectures": "spacy.HashEmbedCNN.v2",
@@ -68,7 +78,7 @@ def untrained(n_labels: int = 3, seed: int = 0, **changes: Any) -> Language:
     scale=st.sampled_from([0.0, 1.0, 1e3, 1e9]),
     seed=st.integers(0, 2**31),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=n_drawn(150))
 def test_outside_wins_in_every_head_whatever_its_seed_its_labels_and_the_vectors(
     spec: HeadSpec, lengths: List[int], scale: float, seed: int
 ) -> None:
@@ -110,7 +120,7 @@ remembered = cache(untrained)
 
 
 @given(text=st.text(max_size=40), seed=st.integers(0, 2), n_labels=st.sampled_from([1, 20]))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=n_drawn(50))
 def test_no_text_at_all_has_one(text: str, seed: int, n_labels: int) -> None:
     assert not remembered(n_labels, seed)(text).ents
 

@@ -10,6 +10,7 @@ from spacy_crf_ner.ner.lattices import tag_lattice
 from spacy_crf_ner.ner.losses import divergence_from, fit_temperature, negative_log_likelihood
 from spacy_crf_ner.tagger.potentials import Potentials
 from tests.ner.util import TYPES, log_sum, random_lattices, random_potentials, readings
+from tests.util import n_drawn
 
 At = Tuple[int, ...]
 
@@ -57,7 +58,7 @@ def test_likelihood_is_the_share_of_the_readings_that_are_allowed() -> None:
 
 
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 4), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=n_drawn(25))
 def test_divergence_is_that_of_enumeration_and_asks_for_the_teachers_tags_alone(
     seed: int, lengths: List[int]
 ) -> None:

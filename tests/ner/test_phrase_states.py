@@ -16,6 +16,7 @@ from spacy_crf_ner.crf.viterbi import k_best, viterbi
 from spacy_crf_ner.labels import BioTags, LabeledSpan
 from spacy_crf_ner.ner.phrase_states import Bonus, with_bonuses
 from tests.ner.util import TYPES, log_sum, random_lattices, random_potentials, readings
+from tests.util import n_drawn
 
 BIO_TAGS = BioTags(len(TYPES))
 Bonuses = List[Dict[LabeledSpan, float]]
@@ -70,7 +71,7 @@ def built(seed: int, lengths: List[int], bonuses: Bonuses, temperature: float = 
 
 
 @given(batches())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=n_drawn(60))
 def test_best_reading_its_probabilities_and_the_next_ones_are_those_of_enumeration(
     batch: Tuple[int, List[int], Bonuses],
 ) -> None:

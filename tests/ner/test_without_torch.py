@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict
 
+from tests.warm_python import WarmPython
+
 DECODE = """
 import json, sys
 if len(sys.argv) > 1:
@@ -49,16 +51,16 @@ print(json.dumps({
 """
 
 
-def run(folder: Path, *arguments: str) -> Dict[str, Any]:
+def run(folder: Path, python: str, *arguments: str) -> Dict[str, Any]:
     (folder / "decode.py").write_text(DECODE, encoding="utf8")
-    command = [sys.executable, str(folder / "decode.py"), *arguments]
+    command = [python, str(folder / "decode.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf8")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_decoding_says_the_same_where_torch_cannot_be_imported(tmp_path: Path) -> None:
-    without, with_torch = run(tmp_path, "without"), run(tmp_path)
+def test_decoding_says_the_same_where_torch_cannot_be_imported(tmp_path: Path, shell: WarmPython) -> None:
+    without, with_torch = run(tmp_path, sys.executable, "without"), run(tmp_path, shell.python)
     assert (without.pop("torch"), with_torch.pop("torch")) == (False, True)
     assert without == with_torch
     assert any(without["entities"])
