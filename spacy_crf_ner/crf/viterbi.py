@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from spacy_crf_ner.crf.chain import FORBIDDEN, Chain, Floats
 from spacy_crf_ner.crf.layout import Ints
 
+FEW_TAGS = 9
+"""As many tags, those of four labels, are sooner compared all than chosen from, in the list Viterbi algorithm."""
+
 IMPOSSIBLE = FORBIDDEN / 1e6
 """A sequence of a lower score takes a tag or a step that is forbidden."""
 
@@ -144,15 +147,12 @@ def k_best(chain: Chain, k: int) -> List[Tuple[Ints, Floats]]:
     score[:, :, :1] = chain.start[:, None] + emitted[: layout.n_first]
     pointers: List[Ints] = []
     ended: List[Floats] = []
-    # shape: (n_tags, n_tags, 1): from the last but one dimension to the first
-    onward = numpy.ascontiguousarray(chain.transitions.T)[:, :, None]
+    # shape: (n_tags, n_tags): from the last dimension to the first
+    onward = numpy.ascontiguousarray(chain.transitions.T)
     begin = layout.n_first
     for size in layout.sizes[1:]:
         ended.append(score[size:])
-        # shape: (size, n_tags, n_tags, k) -> (size, n_tags, n_tags * k): by the tag that is stepped to
-        candidates = (score[:size, None] + onward).reshape(size, n_tags, n_tags * k)
-        # shape: (size, n_tags, k)
-        best, pointer = _top(candidates, k)
+        best, pointer = _step(score[:size], onward, k)
         score = best + emitted[begin : begin + size]
         pointers.append(pointer.reshape(size, n_tags * k))
         begin += size
@@ -175,6 +175,28 @@ def k_best(chain: Chain, k: int) -> List[Tuple[Ints, Floats]]:
         (path.T[total > IMPOSSIBLE], total[total > IMPOSSIBLE]) if len(path) else (path.T[:1], total[:1])
         for path, total in zip(paths, scores)
     ]
+
+
+def _step(score: Floats, onward: Floats, k: int) -> Tuple[Floats, Ints]:
+    """The k best ways to each tag, over all tags before and their k best ways.
+
+    score (ndarray): *Shape:* (size, n_tags, k): the scores of those before, greatest first.
+    onward (ndarray): *Shape:* (n_tags, n_tags): the transitions, from the last dimension to the first.
+    RETURNS (Tuple[ndarray, ndarray]): *Shape:* (size, n_tags, k) each: their scores, greatest first, and where
+        they come from, as tag * k + rank.
+    """
+    size, n_tags, _ = score.shape
+    if n_tags <= max(2 * k, FEW_TAGS):
+        # shape: (size, n_tags, n_tags, k) -> (size, n_tags, n_tags * k): by the tag that is stepped to
+        return _top((score[:, None] + onward[:, :, None]).reshape(size, n_tags, n_tags * k), k)
+    # The k best come from k tags at most: those from which the best of each tag gets farthest.
+    # shape: (size, n_tags, n_tags) -> (size, n_tags, k)
+    leaders = numpy.argpartition(score[:, None, :, 0] + onward, n_tags - k, axis=-1)[..., n_tags - k :]
+    # shape: (size, n_tags, k, k) -> (size, n_tags, k * k)
+    candidates = score[numpy.arange(size)[:, None, None], leaders]
+    candidates += numpy.take_along_axis(onward[None], leaders, axis=2)[..., None]
+    best, chosen = _top(candidates.reshape(size, n_tags, k * k), k)
+    return best, numpy.take_along_axis(leaders, chosen // k, axis=-1) * k + chosen % k
 
 
 def _top(values: Floats, k: int) -> Tuple[Floats, Ints]:

@@ -127,21 +127,36 @@ def test_a_text_of_100000_tokens_takes_memory_for_a_few_copies_of_its_emissions(
 @given(case=cases)
 @settings(deadline=None, max_examples=n_drawn(40))
 def test_the_k_best_are_the_first_of_all_paths_by_score(how: str, case: Case) -> None:
+    for k in (1, 2, 7, 2000):
+        check_k_best(case, how, k)
+
+
+@pytest.mark.parametrize("scheme", [free(11), bio(5)], ids=["free", "bio"])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_the_k_best_of_many_tags_are_the_first_of_all_paths_by_score(scheme: Scheme, rounded: bool) -> None:
+    """Of more tags than `FEW_TAGS`, a step looks at those only that can lead to one of the k best."""
+    case = Case.random(4, [4, 0, 3, 1, 2], scheme, 1.0)
+    if rounded:
+        case = case._replace(potentials=case.potentials.each(lambda x: x.clamp(-1, 1).round()))
+    for k in (1, 2, 4, 5, 6, 2000):
+        check_k_best(case, "consecutive", k)
+
+
+def check_k_best(case: Case, how: str, k: int) -> None:
+    """Compare the k best of each row with the enumeration of all its paths."""
     arrangement = arranged(case.lengths, how)
     filled = case.scheme.on(case.potentials)
     flat = filled._replace(emissions=arrangement.spread(filled.emissions, torch.nan))
-    lattice = arrangement.spread(case.allowed)
-    for k in (1, 2, 7, 2000):
-        rows = k_best_of(flat, arrangement.sequences, k, lattice)
-        assert len(rows) == len(case.lengths)
-        for (paths, scores), (row, _, allowed) in zip(rows, case.rows()):
-            every = legal_paths(len(allowed), case.scheme, allowed)
-            assert paths.shape == (min(k, len(every)), len(allowed))
-            assert len({tuple(path) for path in paths.tolist()}) == len(paths)
-            assert {tuple(path) for path in paths.tolist()} <= {tuple(path) for path in every.tolist()}
-            expected = scores_of(row, every).sort(descending=True).values[:k]
-            close(scores, expected, rtol=1e-12, atol=1e-12)
-            close(scores_of(row, paths), scores, rtol=1e-12, atol=1e-12)
+    rows = k_best_of(flat, arrangement.sequences, k, arrangement.spread(case.allowed))
+    assert len(rows) == len(case.lengths)
+    for (paths, scores), (row, _, allowed) in zip(rows, case.rows()):
+        every = legal_paths(len(allowed), case.scheme, allowed)
+        assert paths.shape == (min(k, len(every)), len(allowed))
+        assert len({tuple(path) for path in paths.tolist()}) == len(paths)
+        assert {tuple(path) for path in paths.tolist()} <= {tuple(path) for path in every.tolist()}
+        expected = scores_of(row, every).sort(descending=True).values[:k]
+        close(scores, expected, rtol=1e-12, atol=1e-12)
+        close(scores_of(row, paths), scores, rtol=1e-12, atol=1e-12)
 
 
 @layouts
