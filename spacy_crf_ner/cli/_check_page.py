@@ -82,7 +82,11 @@ class CheckPage:
         ]
         for measured in zip(*(split.measure(window) for split in splits)):
             rows += [
-                (f"{measured[0].unit.capitalize()} a doc, median", [lengths.median for lengths in measured], True),
+                (
+                    f"{measured[0].unit.capitalize()} per doc, median",
+                    [lengths.median for lengths in measured],
+                    True,
+                ),
                 ("  99th percentile", [lengths.p99 for lengths in measured], True),
                 ("  longest", [lengths.longest for lengths in measured], True),
             ]

@@ -199,7 +199,7 @@ class EncoderShim(TorchShim, HFShim):
                 self._set(*state.load_base(spec, config))
             else:
                 raise SavedStateError(
-                    f"the adapter of {quote_path(state.base_name)} was saved without it: set save_mode = "
+                    f"the adapter of {quote_path(state.base_name)} was saved without the encoder; set save_mode = "
                     '"adapter" to load it'
                 )
         self._check_vocabulary("the saved encoder")

@@ -310,7 +310,8 @@ class AdamW(Optimizer):
     def _clip(self, pending: Dict[KeyT, _Slot], n_updates: int) -> None:
         """Average the gradients over the updates, and clip the norm of all of them together."""
         if n_updates > 1:
-            torch._foreach_div_([cast(Tensor, slot.gradient) for slot in pending.values()], n_updates)
+            for slot in pending.values():
+                cast(Tensor, slot.gradient).div_(n_updates)
         parameters = [slot.parameter for slot in pending.values()]
         try:
             clip_grad_norm_(parameters, self.grad_clip or inf, error_if_nonfinite=True)

@@ -117,7 +117,7 @@ def test_warnings_do_not_fail(tmp_path: Path) -> None:
     [
         (people(1), [make_doc("李四", PER)], "train has no entities; check"),
         (people(2), [make_doc("今天")], "dev has no entities; check"),
-        (people(2), gold_docs(), "dev has types that train lacks: LOC (1), ORG (1); no model"),
+        (people(2), gold_docs(), "dev has labels that train lacks: LOC (1), ORG (1); no model"),
     ],
 )
 def test_useless_splits_are_errors(tmp_path: Path, train: List[Doc], dev: List[Doc], message: str) -> None:
@@ -153,7 +153,7 @@ def test_fail_on_governs_the_exit_status(tmp_path: Path, fail_on: str, status: O
     result = check(tmp_path, people(), bad(), None, "--fail-on", fail_on)
     assert result.exit_code == (status is not None)
     told = errors(result)
-    assert told[0].startswith("dev has types that train lacks: LOC (1)")
+    assert told[0].startswith("dev has labels that train lacks: LOC (1)")
     assert told[1:] == ([f"--fail-on {fail_on}: {status}"] if status else [])
 
 
@@ -183,7 +183,7 @@ def test_json_on_stdout_stands_alone(tmp_path: Path) -> None:
     result = check(tmp_path, people(), bad(), None, "--json", "-")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["splits"]["train"]["docs"] == 120
-    assert errors(result)[0].startswith("dev has types that train lacks: LOC (1)")
+    assert errors(result)[0].startswith("dev has labels that train lacks: LOC (1)")
 
 
 def test_json_is_not_written_where_a_folder_is(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_nothing_is_too_wide_and_nothing_invisible(tmp_path: Path) -> None:
     dev = [make_doc(odd), make_doc("李四", [(0, 2, "new\n\x1b[31m")])]
     result = check(tmp_path, train, dev, None, "--verbose", "--fail-on", "none")
     assert result.exit_code == 0, result.output
-    assert errors(result)[0].startswith(r"dev has types that train lacks: new\n\x1b[31m (1); no model")
+    assert errors(result)[0].startswith(r"dev has labels that train lacks: new\n\x1b[31m (1); no model")
     for line in result.stdout.splitlines():
         assert sum(2 if ord(char) > 0x2E80 else 1 for char in line) <= WIDTH, line
     assert "\x1b[31m" not in result.output and "\u200b" not in result.stdout and "\t" not in result.stdout

@@ -98,7 +98,7 @@ CORPORA: Dict[str, Expected] = {
         with_dev(make_doc("北京上海", [(0, 2, "LOC"), (2, 4, "LOC")])),
         "dev",
         2,
-        "dev has types that train lacks: LOC (2)",
+        "dev has labels that train lacks: LOC (2)",
         {"LOC": 2},
     ),
     "empty_label": Expected(
@@ -294,7 +294,7 @@ CORPORA: Dict[str, Expected] = {
         with_train(*(make_doc(f"北京{chr(0x6E00 + i)}", [(0, 2, "LOC")]) for i in range(50))),
         "dev",
         50,
-        "dev lacks types that train has: LOC (50)",
+        "dev lacks labels that train has: LOC (50)",
         {"LOC": 50},
     ),
     "few_docs": Expected(

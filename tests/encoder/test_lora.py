@@ -239,7 +239,7 @@ def test_adapters_that_one_side_alone_has_are_refused(encoder: Path) -> None:
         shim_of(plain).from_bytes(shim_of(nlp).to_bytes())
 
 
-# The adapter alone
+# Only the adapter
 
 
 def test_the_adapter_alone_is_small_and_loads_on_its_base(encoder: Path, tmp_path: Path) -> None:
@@ -258,7 +258,9 @@ def test_a_base_that_has_moved_is_found_by_its_new_name(encoder: Path, tmp_path:
     expected = vectors(nlp)
     nlp.to_disk(tmp_path / "pipeline")
     old.rename(tmp_path / "new")
-    with pytest.raises(OSError, match=r"folder '.*old' does not exist .* adapter alone.*transformer\.model\.name"):
+    with pytest.raises(
+        OSError, match=r"folder '.*old' does not exist .* only an adapter.*transformer\.model\.name"
+    ):
         spacy.load(tmp_path / "pipeline")
     moved = {"components.transformer.model.name": str(tmp_path / "new")}
     assert (vectors(spacy.load(tmp_path / "pipeline", config=moved)) == expected).all()
@@ -306,7 +308,7 @@ def test_the_adapter_of_an_encoders_first_layers_is_loaded_on_them(encoder: Path
 
 def test_an_adapter_is_no_whole_encoder(encoder: Path) -> None:
     alone, whole = adapted(encoder, save_mode="adapter"), adapted(encoder)
-    with pytest.raises(ValueError, match='saved alone: set save_mode = "adapter"'):
+    with pytest.raises(ValueError, match='saved without the encoder; set save_mode = "adapter"'):
         shim_of(whole).from_bytes(shim_of(alone).to_bytes())
     # The other way round nothing is lacking.
     train(whole, 1)

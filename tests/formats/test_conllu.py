@@ -185,7 +185,7 @@ def test_file_without_the_key_has_no_annotation(tmp_path: Path) -> None:
         (ANN + "6\t \t_\t_\t_\t_\t_\t_\t_\t_\n", 6, "word 6 has no text", "FORM"),
         (ANN + "# text = x\n", 6, "a comment inside a sentence", "an empty line before it"),
         (ANN + rows("6 x name=B-A|name=O"), 6, "MISC gives name= twice: 'name=B-A|name=O'", "keep one"),
-        (ANN + rows("6 x name=PER"), 6, "tag 'PER' is not a tag of bio", "before an entity"),
+        (ANN + rows("6 x name=PER"), 6, "tag 'PER' is not a tag of bio", "before a label"),
         (ANN + rows("6 x name=I-PER"), 6, "continues no PER entity", "--repair"),
         (rows("1-2 du _", "1 de name=O"), 3, "the sentence ends before word 2", "write all its words"),
         (rows("1 de name=O", "1-2 du _", "2 le name=O"), 2, "token 1-2 does not begin at word 2", "before"),

@@ -205,8 +205,8 @@ def test_a_span_outside_is_refused(span: LabeledSpan) -> None:
 
 
 @pytest.mark.parametrize("label", ["", " ", "　"])
-def test_a_span_without_a_type_is_refused(label: str) -> None:
-    with pytest.raises(FormatError, match=r"in\.bio:5: .*no type"):
+def test_a_span_without_a_label_is_refused(label: str) -> None:
+    with pytest.raises(FormatError, match=r"in\.bio:5: .*no label"):
         maker().from_text("中国", [(0, 1, label)], SOURCE, 5)
 
 

@@ -77,7 +77,7 @@ def test_long_text_is_told_by_its_beginning(tmp_path: Path) -> None:
         (["a", {"entities": [[0, 9, "X"]]}], "ends beyond the text of 1 characters"),
         (["a", {"entities": [[0, "X"]]}], '"entities" holds a list'),
         ({"text": "a"}, 'the record has no "annotations"'),
-        (3, "'3' stands where|'3]' stands where"),
+        (3, "'3' is in the place|'3]' is in the place"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, content: Any, what: str) -> None:

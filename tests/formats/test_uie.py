@@ -89,7 +89,7 @@ def test_other_keys_of_the_first_record_are_meta(path: Path) -> None:
         (asked("ab", "X", (-2, -1)), "holds no text", "from 0"),
         (
             {**asked("ab", "X"), "result_list": [{"start": 0, "end": 1, "text": "b"}]},
-            "'b' should stand",
+            "'b' should be at",
             "correct",
         ),
     ],

@@ -178,7 +178,7 @@ def test_phrases_that_initialize_refuses_leave_those_that_are_there() -> None:
         ({"label": "LOC", "pattern": ""}, "entry 1: '' has no words"),
         (
             {"label": "GAME", "pattern": "围棋"},
-            r"names the labels \['GAME'\], which are not among the labels",
+            r"names the labels \['GAME'\], which are not among the component",
         ),
     ]
     for entry, message in wrong:

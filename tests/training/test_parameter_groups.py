@@ -168,7 +168,7 @@ GOOD: Dict[str, Any] = {"pattern": "^x", "learn_rate": 1e-3}
         ({"pattern": "x"}, ["'learn_rate' is missing"]),
         ({**GOOD, "lr": 0.5}, ["unknown key 'lr' = 0.5", "pattern, learn_rate, weight_decay, layer_decay"]),
         ({**GOOD, "name": "x"}, ["unknown key 'name'"]),
-        ({**GOOD, "pattern": "(x"}, ["pattern = '(x'", "no regular expression"]),
+        ({**GOOD, "pattern": "(x"}, ["pattern = '(x'", "not a regular expression"]),
         ({**GOOD, "pattern": 3}, ["pattern = 3"]),
         ({**GOOD, "learn_rate": -0.5}, ["learn_rate = -0.5", "at least 0"]),
         ({**GOOD, "learn_rate": float("nan")}, ["learn_rate = nan"]),
