@@ -126,7 +126,7 @@ def test_entity_across_a_sentence_end_counts_once_and_where_sentences_are_annota
     assert stats_of(doc(0, 2, 3)).tallies["crossed_sentences"].count == 1
 
 
-def test_entity_without_a_type() -> None:
+def test_entity_without_a_label() -> None:
     doc = make_doc("在张三")
     doc.set_ents([], blocked=[doc[1:2]], default="outside")
     tally = stats_of(doc).tallies["empty_label"]
