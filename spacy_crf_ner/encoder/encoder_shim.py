@@ -2,10 +2,11 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import srsly
 import torch
+from spacy.tokens import Doc
 from spacy_transformers.data_classes import HFObjects
 from spacy_transformers.layers.hf_shim import HFShim
 from thinc.api import ArgsKwargs, get_torch_default_device
@@ -15,8 +16,10 @@ from spacy_crf_ner.encoder.freezing import freeze
 from spacy_crf_ner.encoder.pretrained import fingerprint, load_config, load_tokenizer, load_transformer
 from spacy_crf_ner.encoder.serialization import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
 from spacy_crf_ner.encoder.spec import EncoderSpec
+from spacy_crf_ner.encoder.token_pieces import TokenPieces, runs_over_words
 from spacy_crf_ner.encoder.windowed_encoder import WindowedEncoder
 from spacy_crf_ner.encoder.wordpieces import Windowing, choose_windowing
+from spacy_crf_ner.languages import SPACELESS
 from spacy_crf_ner.messages import quote_path
 from spacy_crf_ner.saved_state import SavedStateError
 from spacy_crf_ner.torch_utils.precision import half_dtype, require_gpu_for, scaler_settings
@@ -36,6 +39,9 @@ class EncoderShim(TorchShim, HFShim):
     windowing: Windowing
     base: Optional[Dict[str, str]]
     """Name and fingerprint of the encoder that adapters were put into."""
+    may_split_tokens: bool
+    """Whether pieces over several tokens are cut where the spec does not say: not in a pipeline that was saved
+    before there was this."""
 
     def __init__(self, spec: EncoderSpec, grad_scaler_config: Dict[str, Any]) -> None:
         scaler = scaler_settings(half_dtype(spec.mixed_precision), get_torch_default_device(), grad_scaler_config)
@@ -44,6 +50,8 @@ class EncoderShim(TorchShim, HFShim):
         self.spec = spec
         self.grad_scaler_config = grad_scaler_config
         self.base = None
+        self.may_split_tokens = True
+        self._token_pieces: Optional[TokenPieces] = None
 
     def load_pretrained(self) -> None:
         """Load the encoder that the spec names, adapt and freeze it, and check the windows by running one.
@@ -82,6 +90,22 @@ class EncoderShim(TorchShim, HFShim):
         """RETURNS (PreTrainedTokenizerFast): Its tokenizer."""
         return self._hfmodel.tokenizer
 
+    def token_pieces_for(self, docs: Sequence[Doc]) -> Optional[TokenPieces]:
+        """What makes the word-pieces of docs if none may run over two tokens.
+
+        docs (Sequence[Doc]): The docs, all of one language.
+        RETURNS (Optional[TokenPieces]): None where the tokenizer's own pieces are wanted.
+        """
+        wanted = self.spec.split_tokens
+        if wanted is None:
+            spaceless = any(doc.vocab.lang in SPACELESS for doc in docs[:1])
+            wanted = self.may_split_tokens and spaceless and self._runs_over_words
+        if not wanted:
+            return None
+        if self._token_pieces is None:
+            self._token_pieces = TokenPieces(self.tokenizer)
+        return self._token_pieces
+
     def _set(self, tokenizer: Any, transformer: Any) -> None:
         """Take an encoder as it was pretrained, and make of it what the spec says."""
         spec = self.spec
@@ -94,6 +118,7 @@ class EncoderShim(TorchShim, HFShim):
         if spec.gradient_checkpointing:
             transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._hfmodel = HFObjects(tokenizer, transformer, None, {}, {})
+        self._runs_over_words = runs_over_words(tokenizer)
         self._model = WindowedEncoder(
             transformer,
             pad_id=tokenizer.pad_token_id or 0,
@@ -138,6 +163,7 @@ class EncoderShim(TorchShim, HFShim):
             copied._model = deepcopy(self._model)
             copied._hfmodel = HFObjects(deepcopy(self.tokenizer), copied._model.transformer, None, {}, {})
             copied.windowing, copied.base = self.windowing, self.base
+            copied.may_split_tokens, copied._runs_over_words = self.may_split_tokens, self._runs_over_words
         return copied
 
     def to_bytes(self) -> bytes:
@@ -154,6 +180,7 @@ class EncoderShim(TorchShim, HFShim):
             lora=spec.lora.shape if spec.lora is not None else None,
             base=self.base,
             tokenizer=None if alone else tokenizer_files(self.tokenizer),
+            may_split_tokens=self.may_split_tokens,
         )
         return state.to_bytes()
 
@@ -179,12 +206,10 @@ class EncoderShim(TorchShim, HFShim):
             raise
         except ValueError as error:
             raise SavedStateError(str(error)) from error
-        self._model, self._hfmodel, self.windowing, self.base = (
-            loaded._model,
-            loaded._hfmodel,
-            loaded.windowing,
-            state.base,
-        )
+        self._model, self._hfmodel = loaded._model, loaded._hfmodel
+        self.windowing, self.base = loaded.windowing, state.base
+        self.may_split_tokens, self._runs_over_words = state.may_split_tokens, loaded._runs_over_words
+        self._token_pieces = None
         return self
 
     def _load(self, state: EncoderState) -> None:

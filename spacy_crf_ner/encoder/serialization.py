@@ -73,6 +73,7 @@ class EncoderState:
     base (Optional[Dict[str, str]]): Name and fingerprint of the encoder that adapters were put into.
     tokenizer (Optional[Dict[str, bytes]]): The tokenizer's files; None where the only the adapters are saved.
     transformers_version (str): The version that it was saved with.
+    may_split_tokens (bool): Whether it was saved by a version that cuts word-pieces over several tokens.
     """
 
     config: Dict[str, Any]
@@ -81,6 +82,7 @@ class EncoderState:
     base: Optional[Dict[str, str]]
     tokenizer: Optional[Dict[str, bytes]]
     transformers_version: str = transformers.__version__
+    may_split_tokens: bool = True
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The state, without whatever names code."""
@@ -90,6 +92,7 @@ class EncoderState:
             "config": json.dumps(_without(self.config, ("_name_or_path", *_CODE))),
             "lora": self.lora,
             "base": self.base,
+            "may_split_tokens": self.may_split_tokens,
         }
         if self.tokenizer is not None:
             saved["tokenizer"] = self.tokenizer
@@ -119,6 +122,7 @@ class EncoderState:
             base=saved["base"],
             tokenizer=_tokenizer_files(saved["tokenizer"]) if "tokenizer" in saved else None,
             transformers_version=saved["transformers_version"],
+            may_split_tokens=saved.get("may_split_tokens") is True,
         )
         if state.base is not None:
             named = [state.base.get("name"), state.base.get("fingerprint")]

@@ -36,6 +36,7 @@ class EncoderSpec:
     max_padded_tokens: int = 8192
     mixed_precision: Precision = False
     save_mode: str = "full"
+    split_tokens: Optional[bool] = None
 
     def __post_init__(self) -> None:
         for name in (TRUST, "auto_map"):

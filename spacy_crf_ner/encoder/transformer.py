@@ -39,6 +39,7 @@ def Transformer(
     grad_scaler_config: Optional[Dict[str, Any]] = None,
     tokenizer_config: Optional[Dict[str, Any]] = None,
     transformer_config: Optional[Dict[str, Any]] = None,
+    split_tokens: Optional[bool] = None,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """Build a pretrained encoder for spacy-transformers' `transformer` pipe, whose listeners work as always.
 
@@ -70,6 +71,9 @@ def Transformer(
         tokenizer is run at `initialize` if trust_remote_code is set here, and never by a saved pipeline.
     transformer_config (Optional[Dict]): Further settings of the encoder's configuration, such as dropout rates.
         Code that comes with an encoder is never run.
+    split_tokens (Optional[bool]): Cut word-pieces that run over several tokens, so that each token has its own.
+        None: of the tokenizers that make such pieces, SentencePiece and byte-level BPE, in Chinese, Japanese and
+        Thai; a pipeline that was saved before this setting was there goes on as it was.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model.
     RAISES (ValueError): Settings do not go together. At `initialize`: they do not fit the encoder.
     RAISES (OSError): At `initialize`: the encoder is in no folder, not in the cache, and cannot be downloaded.
@@ -89,6 +93,7 @@ def Transformer(
         max_padded_tokens=max_padded_tokens,
         mixed_precision=mixed_precision,
         save_mode=save_mode,
+        split_tokens=split_tokens,
     )
     return Encoder(EncoderShim(spec, grad_scaler_config or {}))
 
@@ -253,7 +258,7 @@ def _forward(
     docs = list(docs)
     if model.shim._model is None:
         raise ValueError(Errors.E109.format(name=model.name))
-    windows, pieces = split(model.tokenizer, docs, model.shim.windowing)
+    windows, pieces = split(model.tokenizer, docs, model.shim.windowing, model.shim.token_pieces_for(docs))
     if not windows.input_ids:
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs
     rows, backprop_rows = model.layers[0](windows, is_train)

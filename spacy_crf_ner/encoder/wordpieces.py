@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from spacy_transformers.align import get_alignment_via_offset_mapping
 from thinc.types import Ints2d, Ragged
 
+from spacy_crf_ner.encoder.token_pieces import Pieces, TokenPieces
 from spacy_crf_ner.encoder.windows import WindowBatch, find_overlaps
 
 DEFAULT_WINDOW = 128
@@ -83,20 +84,26 @@ def choose_windowing(
 
 
 def split(
-    tokenizer: Any, docs: Sequence[Doc], windowing: Windowing
+    tokenizer: Any, docs: Sequence[Doc], windowing: Windowing, cut: Optional[TokenPieces] = None
 ) -> Tuple[WindowBatch, List[Optional[DocPieces]]]:
     """Split the texts of docs into word-pieces and those into windows. All of a text is in some window.
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     docs (Sequence[Doc]): The docs.
     windowing (Windowing): The windows.
+    cut (Optional[TokenPieces]): Makes the word-pieces, none over two tokens. None: the tokenizer does.
     RETURNS (Tuple[WindowBatch, List[Optional[DocPieces]]]): The windows of all docs, and the word-pieces of each;
         None for a doc without tokens, which has no window.
     """
     filled = [doc for doc in docs if len(doc)]
     windows: List[List[Any]] = [[] for _ in filled]
     types: List[List[int]] = []
-    if filled:
+    if filled and cut is not None:
+        ends = tokenizer("a")
+        windows = [_windows(pieces, windowing, ends[0]) for pieces in cut(filled)]
+        if "token_type_ids" in ends:
+            types = [[0] * len(window.ids) for group in windows for window in group]
+    elif filled:
         tokenizer.truncation_side = "right"  # From the left, the windows would come last first.
         encoded = tokenizer(
             [doc.text for doc in filled],
@@ -121,6 +128,21 @@ def split(
     )
     pieces = iter([_joined(doc, group, windowing) for doc, group in zip(filled, windows)])
     return batch, [next(pieces) if len(doc) else None for doc in docs]
+
+
+def _windows(pieces: Pieces, windowing: Windowing, ends: Any) -> List[Pieces]:
+    """Cut a text's word-pieces into windows, each with the special tokens of `ends`."""
+    inner = windowing.window - windowing.before - windowing.after
+    before = Pieces(ends.tokens, ends.ids, ends.offsets).cut(0, windowing.before)
+    after = Pieces(ends.tokens, ends.ids, ends.offsets).cut(len(ends.ids) - windowing.after, len(ends.ids))
+    windows = []
+    start = 0
+    while True:
+        held = pieces.cut(start, start + inner)
+        windows.append(Pieces(*(a + b + c for a, b, c in zip(before, held, after))))
+        if start + inner >= len(pieces.ids):
+            return windows
+        start += windowing.stride
 
 
 def _joined(doc: Doc, windows: List[Any], windowing: Windowing) -> DocPieces:

@@ -14,6 +14,7 @@ from spacy_crf_ner.formats.errors import FormatError
 from spacy_crf_ner.formats.source import Source
 from spacy_crf_ner.formats.unknown import leave_unknown
 from spacy_crf_ner.labels import LabeledSpan
+from spacy_crf_ner.languages import SPACELESS
 from spacy_crf_ner.messages import quote
 
 ORIGIN = "spacy_crf_ner.origin"
@@ -25,7 +26,6 @@ RELATIONS = "relations"
 
 RENEW_EVERY = 5000
 """After how many docs a long run asks for another pipeline, so that memory stays constant."""
-_SPACELESS = frozenset({"ja", "th", "zh"})
 
 MISSING_WRITTEN = "tokens without annotation, written as no entity"
 """What the writers note where a format cannot say that annotation is missing."""
@@ -37,7 +37,7 @@ def separator_of(vocab: Vocab) -> str:
     vocab (Vocab): The language's vocabulary.
     RETURNS (str): What joins the words.
     """
-    return "" if vocab.lang in _SPACELESS else " "
+    return "" if vocab.lang in SPACELESS else " "
 
 
 class Origin(NamedTuple):
