@@ -87,7 +87,7 @@ class TokenPieces:
         # How many tokens begin up to each character. shape: (n_characters + 1,)
         n_before = n_before.cumsum()
         # shape: (n_pieces,)
-        starts, ends = numpy.array(pieces.offsets).reshape(-1, 2).T
+        starts, ends = numpy.array(pieces.offsets, dtype="int64").reshape(-1, 2).T
         n_inner = n_before[numpy.maximum(ends - 1, starts)] - n_before[starts]
         made = Pieces([], [], [])
         done = 0
