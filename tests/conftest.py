@@ -39,6 +39,16 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def encoders_dir() -> Path:
+    """The encoders of `scripts/fetch_encoders.py`: the folder that CRF_NER_ENCODERS names, or assets/encoders; the
+    test skips without it."""
+    path = Path(os.environ.get("CRF_NER_ENCODERS", Path(__file__).resolve().parents[1] / "assets" / "encoders"))
+    if not path.is_dir():
+        pytest.skip(f"needs real encoders: no folder {path} (run python scripts/fetch_encoders.py)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def shell() -> Iterator[WarmPython]:
     """Runs command lines, each `python` of which starts in no time."""
     warm = WarmPython()
