@@ -13,6 +13,7 @@ ROOT = Path(spacy_crf_ner.__file__).parent
 
 LAYERS = (
     "messages",
+    "languages",
     "saved_state",
     "labels",
     "tagging",

@@ -72,9 +72,9 @@ def test_the_workflow_msra_runs_on_other_files_with_a_tiny_encoder(
     data = project / "assets" / "sample"
     texts = [doc.text for doc in read([data / "train.bio"], DocMaker(lambda: spacy.blank("zh")))]
     save_tiny_bert(project / "tiny", texts, dropout=0.1)
-    on_cpu = "--paths.encoder tiny --system.mixed_precision false --system.gpu_allocator null"
+    on_cpu = "--system.mixed_precision false --system.gpu_allocator null"
     data.rename(project / "assets" / "real")
-    run(shell, project, command, f'--vars.msra_args " {on_cpu} {TWO_STEPS}"')
+    run(shell, project, command, f'--vars.encoder tiny --vars.msra_args " {on_cpu} {TWO_STEPS}"')
     check_outputs(project, "msra", 40)
     assert spacy.load(project / "training" / "msra" / "model-best").pipe_names == ["transformer", "crf_ner"]
 

@@ -39,8 +39,9 @@ class Pieces(NamedTuple):
 
     def add(self, others: "Pieces") -> None:
         """Append other pieces."""
-        for own, more in zip(self, others):
-            own.extend(more)  # type: ignore[attr-defined]
+        self.tokens.extend(others.tokens)
+        self.ids.extend(others.ids)
+        self.offsets.extend(others.offsets)
 
 
 def runs_over_words(tokenizer: Any) -> bool:

@@ -138,8 +138,10 @@ def _windows(pieces: Pieces, windowing: Windowing, ends: Any) -> List[Pieces]:
     windows = []
     start = 0
     while True:
-        held = pieces.cut(start, start + inner)
-        windows.append(Pieces(*(a + b + c for a, b, c in zip(before, held, after))))
+        window = Pieces([], [], [])
+        for part in (before, pieces.cut(start, start + inner), after):
+            window.add(part)
+        windows.append(window)
         if start + inner >= len(pieces.ids):
             return windows
         start += windowing.stride
