@@ -19,8 +19,9 @@ from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.ner import lattices, listeners
 from spacy_crf_ner.ner.decoding import Decoding, Hypothesis, save_scores
+from spacy_crf_ner.ner.distillation import TEMPERATURE, check_same_tokens, tags_of_teacher
 from spacy_crf_ner.ner.gazetteer import Gazetteer
-from spacy_crf_ner.ner.losses import fit_temperature, negative_log_likelihood
+from spacy_crf_ner.ner.losses import divergence_from, fit_temperature, negative_log_likelihood
 from spacy_crf_ner.ner.pipe_cfg import checked_temperature
 from spacy_crf_ner.ner.rehearsal import Teacher, keeping_gradients
 from spacy_crf_ner.ner.serialization import SavedParts, pack, parts_from_bytes, parts_from_disk
@@ -382,7 +383,7 @@ class CRFEntityRecognizer(TrainablePipe):
                 f"component '{self.name}' has no earlier model to rehearse: call nlp.resume_training() before the "
                 "first update"
             )
-        listeners.refuse_listeners(self.name, self.model)
+        listeners.refuse_listeners(self.name, self.model, "rehearsal")
         docs = [example.predicted for example in examples]
         if not any(len(doc) for doc in docs):
             return losses
@@ -393,6 +394,57 @@ class CRFEntityRecognizer(TrainablePipe):
         if sgd is not None:
             self._updates.report(sgd)
             self.model.finish_update(keeping_gradients(sgd))
+        losses[self.name] += loss
+        return losses
+
+    def distill(
+        self,
+        teacher_pipe: "CRFEntityRecognizer",
+        teacher_docs: Iterable[Doc],
+        student_docs: Iterable[Doc],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+        temperature: float = TEMPERATURE,
+    ) -> Dict[str, float]:
+        """Learn how probable another recognizer holds each way to mark a batch of texts. The loss is the exact
+        Kullback-Leibler divergence of the tag sequences' distribution from the teacher's; see `ner.distillation`.
+
+        teacher_pipe (CRFEntityRecognizer): The teacher. Labels are matched by name; those that it does not have,
+            or does not predict, have no part in the loss.
+        teacher_docs (Iterable[Doc]): The batch, as the components before the teacher left it.
+        student_docs (Iterable[Doc]): The same texts for the student, with the same tokens.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer; without it, the parameters wait for `finish_update`.
+        losses (Optional[Dict[str, float]]): Updated with the loss in nats per token, under the component's name.
+        temperature (float): By what the potentials of both are divided.
+        RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): The student lacks a label of the teacher, the tokens differ, or the student listens to
+            another's embedding, which nothing computes here.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        listeners.refuse_listeners(self.name, self.model, "distillation")
+        teacher_docs, docs = list(teacher_docs), list(student_docs)
+        check_same_tokens(teacher_docs, docs)
+        if not any(len(doc) for doc in docs):
+            return losses
+        taught = [label for label in teacher_pipe.labels if label not in teacher_pipe.inactive_labels]
+        set_dropout_rate(self.model, drop)
+        potentials, backprop = self.model.begin_update(docs)
+        loss, gradient = divergence_from(
+            teacher_pipe.predict(teacher_docs),
+            potentials,
+            [lattices.free_lattice(doc, teacher_pipe.labels, teacher_pipe.inactive_labels) for doc in docs],
+            tags_of_teacher(teacher_pipe.labels, self.labels),
+            temperature=temperature,
+        )
+        backprop(gradient)
+        self._seen_labels.update(taught)
+        self._updates.since_step += 1
+        if sgd is not None:
+            self.finish_update(sgd)
         losses[self.name] += loss
         return losses
 

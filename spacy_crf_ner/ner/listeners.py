@@ -60,16 +60,17 @@ def forget_batch(model: Model) -> None:
             node._batch_id = node._outputs = node._backprop = None
 
 
-def refuse_listeners(name: str, model: Model) -> None:
-    """Refuse to rehearse a component that listens to another's embedding.
+def refuse_listeners(name: str, model: Model, what: str) -> None:
+    """Refuse a rehearsal or a distillation of a component that listens to another's embedding.
 
     name (str): The component's name.
     model (Model): Its model.
-    RAISES (ValueError): It has a listener, and spaCy does not compute the upstream embedding in a rehearsal.
+    what (str): Which of the two it is.
+    RAISES (ValueError): It has a listener, and nothing computes the upstream embedding there.
     """
     for upstream in (node.upstream_name for node in listeners_of(model)):  # type: ignore[attr-defined]
         raise ValueError(
-            f"component '{name}' listens to '{upstream}', whose embedding spaCy does not compute in a rehearsal: "
+            f"component '{name}' listens to '{upstream}', whose embedding is not computed in a {what}: "
             "give it one of its own, by nlp.replace_listeners() before nlp.resume_training()"
         )
 

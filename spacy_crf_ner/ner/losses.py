@@ -1,11 +1,12 @@
 """Losses on potentials, each with its gradient: gold annotation, an earlier model, and a temperature's fit."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy
 
 from spacy_crf_ner.crf.chain import Chain, Lattice
 from spacy_crf_ner.crf.kl_divergence import kl_divergence
+from spacy_crf_ner.crf.layout import Ints
 from spacy_crf_ner.crf.likelihood import log_likelihood
 from spacy_crf_ner.tagger.potentials import Potentials
 
@@ -35,23 +36,34 @@ def negative_log_likelihood(potentials: Potentials, lattices: Sequence[Lattice])
 
 
 def divergence_from(
-    teacher: Potentials, potentials: Potentials, lattices: Sequence[Lattice]
+    teacher: Potentials,
+    potentials: Potentials,
+    lattices: Sequence[Lattice],
+    tags: Optional[Ints] = None,
+    *,
+    temperature: float = 1.0,
 ) -> Tuple[float, Potentials]:
     """The Kullback-Leibler divergence per token of a batch's tag sequences from what a teacher thinks of them.
 
     A student with more tags than the teacher is only asked about the teacher's: how likely it holds the others has
     no influence, and gets no gradient.
 
-    teacher (Potentials): The teacher's potentials. Its tags are the first ones of the student's.
+    teacher (Potentials): The teacher's potentials.
     potentials (Potentials): The student's potentials.
     lattices (Sequence[Lattice]): Which of the teacher's tags each token may have.
+    tags (Optional[ndarray]): *Shape:* (n_tags of the teacher,), int64: the student's tags that are the teacher's.
+        None: the first ones.
+    temperature (float): By what the potentials of both are divided: the higher, the more counts what the teacher
+        holds unlikely. The loss is multiplied by its square, so that the gradient keeps its size (Hinton, Vinyals,
+        Dean 2015, "Distilling the knowledge in a neural network", section 2).
     RETURNS (Tuple[float, Potentials]): KL(teacher || student) in nats, and its derivative by each of the student's
         potentials.
     """
-    known = potentials.of_first_tags(teacher.n_tags)
-    loss, counts = kl_divergence(teacher.to_chain(lattices), known.to_chain(lattices))
-    per_token = 1.0 / max(len(potentials.emissions.data), 1)
-    return loss * per_token, potentials.gradient(counts, lattices, per_token)
+    tags = numpy.arange(teacher.n_tags) if tags is None else tags
+    chains = (x.to_chain(lattices, temperature=temperature) for x in (teacher, potentials.of_tags(tags)))
+    loss, counts = kl_divergence(*chains)
+    factor = temperature / max(len(potentials.emissions.data), 1)
+    return loss * factor * temperature, potentials.gradient(counts, lattices, factor, tags)
 
 
 def fit_temperature(batches: Sequence[Batch]) -> float:

@@ -1,7 +1,7 @@
 """What the model hands to the component: the potentials of a CRF over the tokens of a batch."""
 
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple, cast
+from typing import Any, List, Optional, Sequence, Tuple, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from thinc.backends import get_array_ops
 from thinc.types import Floats1d, Floats2d, Ints1d, Ragged
 
 from spacy_crf_ner.crf.chain import Chain, ExpectedCounts, Lattice
-from spacy_crf_ner.crf.layout import Sequences
+from spacy_crf_ner.crf.layout import Ints, Sequences
 
 
 @dataclass
@@ -57,14 +57,16 @@ class Potentials:
         starts = [0, *ends[:-1]]
         return [self.emissions.dataXd[start:end] for start, end in zip(starts, ends)]  # type: ignore[misc]
 
-    def of_first_tags(self, n_tags: int) -> "Potentials":
-        """The potentials of a smaller model's tags, which come first.
+    def of_tags(self, tags: Ints) -> "Potentials":
+        """The potentials of some of the tags.
 
-        n_tags (int): How many.
+        tags (ndarray): *Shape:* (n,), int64: which, in which order.
+        RETURNS (Potentials): Theirs, where these are.
         """
-        emissions, start, transitions, end = self.arrays
-        known = Ragged(emissions[:, :n_tags], self.emissions.lengths)
-        return Potentials(known, start[:n_tags], transitions[:n_tags, :n_tags], end[:n_tags])
+        emissions, start, transitions, end = cast(Tuple[Any, ...], self.arrays)
+        at: Any = get_array_ops(self.start).asarray1i(tags)
+        chosen = Ragged(emissions[:, at], self.emissions.lengths)
+        return Potentials(chosen, start[at], transitions[at][:, at], end[at])
 
     def to_chain(self, lattices: Sequence[Lattice], *, temperature: float = 1.0) -> Chain:
         """The CRF over the words of a batch: the tokens that the lattices leave in. The only gather on the way.
@@ -92,22 +94,26 @@ class Potentials:
         emissions, start, transitions, end = (x / temperature for x in (emissions, *arrays[1:]))
         return Chain(emissions, start, transitions, end, Sequences.consecutive(lengths), allowed[kept])
 
-    def gradient(self, counts: ExpectedCounts, lattices: Sequence[Lattice], factor: float) -> "Potentials":
+    def gradient(
+        self, counts: ExpectedCounts, lattices: Sequence[Lattice], factor: float, tags: Optional[Ints] = None
+    ) -> "Potentials":
         """The gradient by these potentials.
 
-        counts (ExpectedCounts): The gradient by those of `to_chain`, or by the first tags of them; what else there
-            is has none.
+        counts (ExpectedCounts): The gradient by those of `to_chain`, or by those of `of_tags`; the other tags have
+            none.
         lattices (Sequence[Lattice]): As of `to_chain`.
         factor (float): What it is multiplied by.
+        tags (Optional[ndarray]): *Shape:* (n,), int64: the tags of the counts. None: all.
         RETURNS (Potentials): The gradient, where these potentials are.
         """
         n_tags = len(counts.start)
+        tags = numpy.arange(n_tags) if tags is None else tags
         d_emissions, d_start, d_transitions, d_end = (numpy.zeros(x.shape, dtype=x.dtype) for x in self.arrays)
         kept = _words(numpy.concatenate([numpy.zeros((0, n_tags), dtype=bool), *lattices]))
-        d_emissions[kept, :n_tags] = factor * counts.emissions
-        d_start[:n_tags] = factor * counts.start
-        d_transitions[:n_tags, :n_tags] = factor * counts.transitions
-        d_end[:n_tags] = factor * counts.end
+        d_emissions[kept[:, None], tags] = factor * counts.emissions
+        d_start[tags] = factor * counts.start
+        d_transitions[tags[:, None], tags] = factor * counts.transitions
+        d_end[tags] = factor * counts.end
         ops = get_array_ops(self.start)
         return Potentials(
             Ragged(ops.asarray2f(d_emissions, dtype=d_emissions.dtype), self.emissions.lengths),

@@ -66,7 +66,7 @@ def test_divergence_is_that_of_enumeration_and_asks_for_the_teachers_tags_alone(
     student = random_potentials(seed + 1, lengths, n_types=2)
     lattices = [numpy.ones((length, 3), dtype=bool) for length in lengths]
     loss, gradient = divergence_from(teacher, student, lattices)
-    known = student.of_first_tags(3)
+    known = student.of_tags(numpy.arange(3))
     expected = 0.0
     for doc, lattice in enumerate(lattices):
         old, new = (readings(p, doc, lattice, {}) for p in (teacher, known))
@@ -88,6 +88,39 @@ def test_gradient_of_the_divergence_is_its_numerical_derivative() -> None:
     for array, derivative, at in places(student, d):
         expected = numerically(lambda: divergence_from(teacher, student, lattices)[0], array, at)
         assert derivative[at] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_a_teacher_is_matched_tag_by_tag_at_a_temperature(temperature: float) -> None:
+    """The student has the teacher's label second, and another one first."""
+    lengths, tags = [3, 0, 2], numpy.array([0, 3, 4])
+    teacher, student = random_potentials(4, lengths, n_types=1), random_potentials(5, lengths, n_types=2)
+    lattices = [numpy.ones((length, 3), dtype=bool) for length in lengths]
+    loss, d = divergence_from(teacher, student, lattices, tags, temperature=temperature)
+    known = student.of_tags(tags)
+    assert known.transitions[1, 2] == student.transitions[3, 4]
+    expected = 0.0
+    for doc, lattice in enumerate(lattices):
+        old, new = (
+            {reading.tags: reading.score / temperature for reading in readings(p, doc, lattice, {})}
+            for p in (teacher, known)
+        )
+        log_z = [numpy.logaddexp.reduce(list(found.values())) for found in (old, new)]
+        for path, score in old.items():
+            log_p = score - log_z[0]
+            expected += float(numpy.exp(log_p) * (log_p - new[path] + log_z[1]))
+    assert loss * sum(lengths) == pytest.approx(expected * temperature**2, abs=1e-9)
+    assert not d.transitions[1:3].any() and not d.start[1:3].any() and d.transitions[3:, 3:].any()
+    for array, derivative, at in [
+        (student.by_doc()[0], d.by_doc()[0], (0, 3)),
+        (student.transitions, d.transitions, (3, 4)),
+        (student.start, d.start, (3,)),
+        (student.end, d.end, (4,)),
+    ]:
+        found = numerically(
+            lambda: divergence_from(teacher, student, lattices, tags, temperature=temperature)[0], array, at
+        )
+        assert derivative[at] == pytest.approx(found, abs=1e-4)
 
 
 def everything(lattices: List[Any]) -> List[Any]:
