@@ -22,7 +22,7 @@ from thinc.api import Adam
 
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
-from spacy_crf_ner.ner import component
+from spacy_crf_ner.ner import learning
 
 
 def timed(function: Callable, seconds: List[float]) -> Callable:
@@ -43,13 +43,13 @@ def training_share(nlp: Language, pipe: Any, docs: List[Any], steps: int) -> Non
     batches = list(minibatch_by_padded_size(examples, 2000, buffer=512))[: steps + 3]
     sgd = Adam(0.0, L2=0.01, grad_clip=5.0, use_averages=False)
     spent: Dict[str, List[float]] = {"step": [], "CRF": [], "get_loss": []}
-    likelihood, get_loss = component.negative_log_likelihood, pipe.get_loss
-    component.negative_log_likelihood = timed(likelihood, spent["CRF"])
+    likelihood, get_loss = learning.negative_log_likelihood, pipe.get_loss
+    learning.negative_log_likelihood = timed(likelihood, spent["CRF"])
     pipe.get_loss = timed(get_loss, spent["get_loss"])
     step = timed(lambda batch: nlp.update(batch, sgd=sgd, drop=0.5), spent["step"])
     for batch in batches:
         step(batch)
-    component.negative_log_likelihood, pipe.get_loss = likelihood, get_loss
+    learning.negative_log_likelihood, pipe.get_loss = likelihood, get_loss
     # The first steps warm up.
     medians = {name: statistics.median(seconds[3:]) for name, seconds in spent.items()}
     print(f"training, {len(batches) - 3} steps: {1000 * medians['step']:.0f} ms per step")
