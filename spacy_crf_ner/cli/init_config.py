@@ -47,6 +47,11 @@ STAGES: Dict[Head, Tuple[int, int]] = {
 """Layers of the BiLSTM and heads of the self-attention."""
 
 
+ENCODER_RATES = ((12 * 640**2, 2e-5), (6 * 640**2, 5e-5))
+"""From how many layers, times their squared width, which rate suits an encoder."""
+SMALL_ENCODER_RATE = 1e-4
+
+
 @app.command("init-config")
 def init_config_cli(
     output: Annotated[
@@ -142,12 +147,26 @@ def init_config(
             rows=rows,
             no_decay=NO_DECAY,
             groups=DEFAULT_GROUPS,
+            encoder_rate=_encoder_rate(encoder),
             tokenizer=nlp.config["nlp"]["tokenizer"],
             tokenizer_init=nlp.config["initialize"]["tokenizer"],
         )
     )
     _construct(util.load_config_from_str(text))
     return text
+
+
+def _encoder_rate(encoder: Optional[str]) -> float:
+    """The rate for the size of an encoder in a folder; that of an encoder of base size for any other."""
+    rate: float = DEFAULT_GROUPS["encoder"]["learn_rate"]
+    if encoder is None:
+        return rate
+    try:
+        config = json.loads((Path(encoder) / "config.json").read_text(encoding="utf8"))
+        size = config["num_hidden_layers"] * config["hidden_size"] ** 2
+    except (OSError, ValueError, KeyError, TypeError):  # what it is, is told when it is loaded
+        return rate
+    return next((found for least, found in ENCODER_RATES if size >= least), SMALL_ENCODER_RATE)
 
 
 def _environment() -> Environment:

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from functools import cache
@@ -51,6 +52,28 @@ def named(options: Dict[str, Any]) -> str:
 def run(*args: object) -> Result:
     """The command within this process."""
     return CliRunner().invoke(app, ["init-config", *map(str, args)])
+
+
+@pytest.mark.parametrize(
+    "layers, width, rate", [(12, 768, 2e-5), (24, 1024, 2e-5), (6, 768, 5e-5), (4, 512, 1e-4), (6, 384, 1e-4)]
+)
+def test_the_rate_of_an_encoder_in_a_folder_is_that_of_its_size(
+    layers: int, width: int, rate: float, tmp_path: Path
+) -> None:
+    sizes = {"num_hidden_layers": layers, "hidden_size": width}
+    (tmp_path / "config.json").write_text(json.dumps(sizes), encoding="utf8")
+    config = Config().from_str(init_config(encoder=str(tmp_path)), interpolate=False)
+    assert config["training"]["optimizer"]["groups"]["encoder"]["learn_rate"] == rate
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"num_hidden_layers": "4", "hidden_size": null}'])
+def test_the_rate_of_an_encoder_whose_size_is_not_known_is_that_of_base_size(
+    content: Optional[str], tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content, encoding="utf8")
+    config = Config().from_str(init_config(encoder=str(tmp_path)), interpolate=False)
+    assert config["training"]["optimizer"]["groups"]["encoder"]["learn_rate"] == 2e-5
 
 
 def one_line(result: Result) -> str:
