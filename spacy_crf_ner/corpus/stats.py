@@ -87,7 +87,7 @@ class SplitStats:
     misaligned_tokens (int): Tokens of the tokenizer that are several of the doc, as `spacy debug data` has it.
     overlapping, duplicates (int): Entities that the reader left out: they overlap a longer one, or were there.
     types (Counter[str]): Entities per label.
-    docs_with_type (Counter[str]): Docs that have an entity of the type.
+    docs_with_type (Counter[str]): Docs that have an entity of the label.
     mentions (Counter[Mention]): Entities per text and label.
     words, letters (Counter[str]): Tokens and characters.
     notes (Counter[str]): What else the reader met, skipped or corrected.

@@ -99,7 +99,7 @@ class EncoderShim(TorchShim, HFShim):
         wanted = self.spec.split_tokens
         if wanted is None:
             spaceless = any(doc.vocab.lang in SPACELESS for doc in docs[:1])
-            wanted = self.may_split_tokens and spaceless and self._runs_over_words
+            wanted = self.may_split_tokens and spaceless and runs_over_words(self.tokenizer)
         if not wanted:
             return None
         if self._token_pieces is None:
@@ -118,7 +118,6 @@ class EncoderShim(TorchShim, HFShim):
         if spec.gradient_checkpointing:
             transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._hfmodel = HFObjects(tokenizer, transformer, None, {}, {})
-        self._runs_over_words = runs_over_words(tokenizer)
         self._model = WindowedEncoder(
             transformer,
             pad_id=tokenizer.pad_token_id or 0,
@@ -163,7 +162,7 @@ class EncoderShim(TorchShim, HFShim):
             copied._model = deepcopy(self._model)
             copied._hfmodel = HFObjects(deepcopy(self.tokenizer), copied._model.transformer, None, {}, {})
             copied.windowing, copied.base = self.windowing, self.base
-            copied.may_split_tokens, copied._runs_over_words = self.may_split_tokens, self._runs_over_words
+            copied.may_split_tokens = self.may_split_tokens
         return copied
 
     def to_bytes(self) -> bytes:
@@ -208,7 +207,7 @@ class EncoderShim(TorchShim, HFShim):
             raise SavedStateError(str(error)) from error
         self._model, self._hfmodel = loaded._model, loaded._hfmodel
         self.windowing, self.base = loaded.windowing, state.base
-        self.may_split_tokens, self._runs_over_words = state.may_split_tokens, loaded._runs_over_words
+        self.may_split_tokens = state.may_split_tokens
         self._token_pieces = None
         return self
 

@@ -33,6 +33,11 @@ class Pieces(NamedTuple):
     ids: List[int]
     offsets: List[Tuple[int, int]]
 
+    @classmethod
+    def from_encoding(cls, encoding: Any) -> "Pieces":
+        """Those of a tokenizer's `Encoding`, which makes its lists anew each time it is asked for them."""
+        return cls(encoding.tokens, encoding.ids, encoding.offsets)
+
     def cut(self, start: int, end: int) -> "Pieces":
         """Those from one place to another."""
         return Pieces(self.tokens[start:end], self.ids[start:end], self.offsets[start:end])
@@ -47,9 +52,12 @@ class Pieces(NamedTuple):
 def runs_over_words(tokenizer: Any) -> bool:
     """Whether a tokenizer makes pieces over several words where no space is between them.
 
-    tokenizer (PreTrainedTokenizerFast): The tokenizer.
+    tokenizer (PreTrainedTokenizerFast): The tokenizer. Only its pre-tokenizer is looked at: the whole of one with
+        a large vocabulary takes a second to write out.
     """
-    return any(part["type"] in (METASPACE, BYTE_LEVEL) for part in _parts(_state(tokenizer)["pre_tokenizer"]))
+    pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
+    state = json.loads(pre_tokenizer.__getstate__()) if pre_tokenizer is not None else None
+    return any(part["type"] in (METASPACE, BYTE_LEVEL) for part in _parts(state))
 
 
 class TokenPieces:
@@ -60,7 +68,8 @@ class TokenPieces:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        state = _state(tokenizer)
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        state |= {"truncation": None, "padding": None, "post_processor": None}
         for part in _parts(state["pre_tokenizer"]):
             if part["type"] == METASPACE:
                 part["prepend_scheme"] = "never"
@@ -81,7 +90,7 @@ class TokenPieces:
 
     def _cut(self, doc: Doc, encoding: Any) -> Pieces:
         """Cut the pieces that run over several tokens."""
-        pieces = Pieces(encoding.tokens, encoding.ids, encoding.offsets)
+        pieces = Pieces.from_encoding(encoding)
         text = doc.text
         n_before = numpy.zeros(len(text) + 1, dtype="int64")
         n_before[[token.idx for token in doc]] = 1
@@ -133,11 +142,6 @@ def _unit(offsets: Sequence[Tuple[int, int]], i: int, least: int) -> Tuple[int, 
         end = max(end, offsets[last][1])
         last += 1
     return first, last
-
-
-def _state(tokenizer: Any) -> Any:
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {**state, "truncation": None, "padding": None, "post_processor": None}
 
 
 def _parts(pre_tokenizer: Any) -> List[Any]:

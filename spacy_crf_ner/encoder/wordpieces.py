@@ -96,11 +96,11 @@ def split(
         None for a doc without tokens, which has no window.
     """
     filled = [doc for doc in docs if len(doc)]
-    windows: List[List[Any]] = [[] for _ in filled]
+    windows: List[List[Pieces]] = [[] for _ in filled]
     types: List[List[int]] = []
     if filled and cut is not None:
         ends = tokenizer("a")
-        windows = [_windows(pieces, windowing, ends[0]) for pieces in cut(filled)]
+        windows = [_windows(pieces, windowing, Pieces.from_encoding(ends[0])) for pieces in cut(filled)]
         if "token_type_ids" in ends:
             types = [[0] * len(window.ids) for group in windows for window in group]
     elif filled:
@@ -114,7 +114,7 @@ def split(
             return_offsets_mapping=True,
         )
         for i, encoding in zip(encoded["overflow_to_sample_mapping"], encoded.encodings):
-            windows[i].append(encoding)
+            windows[i].append(Pieces.from_encoding(encoding))
         types = encoded.get("token_type_ids", [])
     batch = WindowBatch(
         input_ids=[numpy.asarray(window.ids) for group in windows for window in group],
@@ -130,11 +130,11 @@ def split(
     return batch, [next(pieces) if len(doc) else None for doc in docs]
 
 
-def _windows(pieces: Pieces, windowing: Windowing, ends: Any) -> List[Pieces]:
+def _windows(pieces: Pieces, windowing: Windowing, ends: Pieces) -> List[Pieces]:
     """Cut a text's word-pieces into windows, each with the special tokens of `ends`."""
     inner = windowing.window - windowing.before - windowing.after
-    before = Pieces(ends.tokens, ends.ids, ends.offsets).cut(0, windowing.before)
-    after = Pieces(ends.tokens, ends.ids, ends.offsets).cut(len(ends.ids) - windowing.after, len(ends.ids))
+    before = ends.cut(0, windowing.before)
+    after = ends.cut(len(ends.ids) - windowing.after, len(ends.ids))
     windows = []
     start = 0
     while True:
@@ -147,17 +147,13 @@ def _windows(pieces: Pieces, windowing: Windowing, ends: Any) -> List[Pieces]:
         start += windowing.stride
 
 
-def _joined(doc: Doc, windows: List[Any], windowing: Windowing) -> DocPieces:
+def _joined(doc: Doc, windows: List[Pieces], windowing: Windowing) -> DocPieces:
     """Undo the overlap of a doc's windows."""
-    strings: List[str] = []
-    ids: List[int] = []
-    offsets: List[Tuple[int, int]] = []
+    whole = Pieces([], [], [])
     for i, window in enumerate(windows):
         # A window goes on where the next one begins; the last goes on to its end.
         begin = 0 if i == 0 else windowing.before
         end = len(window.ids) if i + 1 == len(windows) else windowing.before + windowing.stride
-        strings += window.tokens[begin:end]
-        ids += window.ids[begin:end]
-        offsets += window.offsets[begin:end]
-    align = get_alignment_via_offset_mapping([doc[:]], cast(Ints2d, [numpy.asarray(offsets)]))
-    return DocPieces(strings, ids, align)
+        whole.add(window.cut(begin, end))
+    align = get_alignment_via_offset_mapping([doc[:]], cast(Ints2d, [numpy.asarray(whole.offsets)]))
+    return DocPieces(whole.tokens, whole.ids, align)

@@ -79,7 +79,7 @@ class LearningRecognizer(TrainablePipe):
         return self.temperature
 
     def get_loss(self, examples: Iterable[Example], potentials: Potentials) -> Tuple[float, Potentials]:
-        """The negative log-likelihood of the gold annotation a token, and its gradient.
+        """The negative log-likelihood of the gold annotation per token, and its gradient.
 
         Tokens whose annotation is missing or does not align are marginalised over: they may have any tag.
 
