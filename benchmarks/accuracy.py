@@ -142,7 +142,7 @@ def config_of(cell: str, paths: Dict[str, Path], args: argparse.Namespace) -> An
     n_pieces = sum(len(example.reference) for example in read_examples(paths["train"], spacy.blank(corpus.lang)))
     per_epoch = round(1.05 * n_pieces / overrides["training.batcher.size"])
     epochs = overrides.pop("epochs", corpus.epochs)
-    steps = per_epoch * epochs
+    steps = round(per_epoch * epochs)
     overrides |= {
         "training.max_steps": steps,
         "training.eval_frequency": max(per_epoch // 2, 1) if name == "msra" else per_epoch,
