@@ -4,7 +4,8 @@ Wang, Jiang, Bach, Wang, Huang, Huang, Tu (2020), "Structure-level knowledge dis
 labeling", ACL: the divergence of whole tag sequences, which two CRFs allow to compute exactly.
 """
 
-from typing import Sequence
+from dataclasses import dataclass
+from typing import Callable, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
@@ -12,6 +13,9 @@ from spacy.tokens import Doc
 from spacy_crf_ner.crf.layout import Ints
 from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import listed
+from spacy_crf_ner.ner import lattices
+from spacy_crf_ner.ner.losses import divergence_from
+from spacy_crf_ner.tagger.potentials import Potentials
 
 TEMPERATURE = 4.0
 """By what the potentials of both are divided."""
@@ -49,3 +53,48 @@ def check_same_tokens(teacher: Sequence[Doc], student: Sequence[Doc]) -> None:
             raise ValueError(
                 f"doc {i} must have the same tokens for teacher and student; make both with the same tokenizer"
             )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recognizer learns from a teacher in its updates, beside the gold annotation.
+
+    labels (Sequence[str]): The teacher's labels, in the order of its tags.
+    inactive_labels (Sequence[str]): Those that it does not predict.
+    potentials_of (Callable[[Sequence[Doc]], Potentials]): What the teacher says of docs.
+    alpha (float): The share of the divergence in the loss, from 0 to 1; the rest is that of the gold annotation. A
+        doc without annotation has no part in the latter.
+    temperature (float): By what the potentials of both are divided.
+    RAISES (ValueError): A number is out of its range.
+    """
+
+    labels: Sequence[str]
+    inactive_labels: Sequence[str]
+    potentials_of: Callable[[Sequence[Doc]], Potentials]
+    alpha: float = 0.5
+    temperature: float = TEMPERATURE
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha must be from 0 to 1, got {self.alpha}; it is the share of the teacher's loss")
+        if not self.temperature > 0.0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}; {TEMPERATURE:g} is usual")
+
+    def divergence(
+        self, docs: Sequence[Doc], potentials: Potentials, labels: Sequence[str]
+    ) -> Tuple[float, Potentials]:
+        """The divergence of a student from the teacher.
+
+        docs (Sequence[Doc]): The docs.
+        potentials (Potentials): What the student says of them.
+        labels (Sequence[str]): The student's labels, in the order of its tags.
+        RETURNS (Tuple[float, Potentials]): The loss in nats per token, and its derivative by the potentials.
+        RAISES (ValueError): The student lacks a label of the teacher.
+        """
+        return divergence_from(
+            self.potentials_of(docs),
+            potentials,
+            [lattices.free_lattice(doc, self.labels, self.inactive_labels) for doc in docs],
+            tags_of_teacher(self.labels, labels),
+            temperature=self.temperature,
+        )

@@ -9,8 +9,8 @@ from spacy.training import Example, validate_examples
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from spacy_crf_ner.ner import lattices, listeners
-from spacy_crf_ner.ner.distillation import TEMPERATURE, check_same_tokens, tags_of_teacher
-from spacy_crf_ner.ner.losses import divergence_from, fit_temperature, negative_log_likelihood
+from spacy_crf_ner.ner.distillation import TEMPERATURE, Lesson, check_same_tokens
+from spacy_crf_ner.ner.losses import fit_temperature, negative_log_likelihood
 from spacy_crf_ner.ner.pipe_cfg import checked_temperature
 from spacy_crf_ner.ner.rehearsal import Teacher, keeping_gradients
 from spacy_crf_ner.tagger.potentials import Potentials
@@ -31,6 +31,8 @@ class LearningRecognizer(TrainablePipe):
         self._seen_labels: Set[str] = set()  # of the entities in the updates since the last step
         self._updates = UpdateCount()
         self._teacher: Optional[Teacher] = None
+        self.lesson: Optional[Lesson] = None
+        """What is learnt from a teacher in updates; it is not saved."""
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -81,7 +83,8 @@ class LearningRecognizer(TrainablePipe):
     def get_loss(self, examples: Iterable[Example], potentials: Potentials) -> Tuple[float, Potentials]:
         """The negative log-likelihood of the gold annotation per token, and its gradient.
 
-        Tokens whose annotation is missing or does not align are marginalised over: they may have any tag.
+        Tokens whose annotation is missing or does not align are marginalised over: they may have any tag. Where
+        there is a `lesson`, its share of the loss is the divergence from the teacher.
 
         examples (Iterable[Example]): The batch.
         potentials (Potentials): What the model returned for the predicted docs.
@@ -92,7 +95,12 @@ class LearningRecognizer(TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "CRFEntityRecognizer.get_loss")
         gold = [lattices.gold_lattice(example, self.labels) for example in examples]
-        return negative_log_likelihood(potentials, gold)
+        loss, gradient = negative_log_likelihood(potentials, gold)
+        if self.lesson is None:
+            return loss, gradient
+        docs = [example.predicted for example in examples]
+        taught, d_taught = self.lesson.divergence(docs, potentials, self.labels)
+        return loss + self.lesson.alpha * (taught - loss), gradient.plus(d_taught, self.lesson.alpha)
 
     def update(
         self,
@@ -231,18 +239,17 @@ class LearningRecognizer(TrainablePipe):
         check_same_tokens(teacher_docs, docs)
         if not any(len(doc) for doc in docs):
             return losses
-        taught = [label for label in teacher_pipe.labels if label not in teacher_pipe.inactive_labels]
-        set_dropout_rate(self.model, drop)
-        potentials, backprop = self.model.begin_update(docs)
-        loss, gradient = divergence_from(
-            teacher_pipe.predict(teacher_docs),
-            potentials,
-            [lattices.free_lattice(doc, teacher_pipe.labels, teacher_pipe.inactive_labels) for doc in docs],
-            tags_of_teacher(teacher_pipe.labels, self.labels),
+        lesson = Lesson(
+            teacher_pipe.labels,
+            teacher_pipe.inactive_labels,
+            lambda _: teacher_pipe.predict(teacher_docs),
             temperature=temperature,
         )
+        set_dropout_rate(self.model, drop)
+        potentials, backprop = self.model.begin_update(docs)
+        loss, gradient = lesson.divergence(docs, potentials, self.labels)
         backprop(gradient)
-        self._seen_labels.update(taught)
+        self._seen_labels.update({*teacher_pipe.labels} - {*teacher_pipe.inactive_labels})
         self._updates.since_step += 1
         if sgd is not None:
             self.finish_update(sgd)

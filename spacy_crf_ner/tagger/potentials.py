@@ -68,6 +68,16 @@ class Potentials:
         chosen = Ragged(emissions[:, at], self.emissions.lengths)
         return Potentials(chosen, start[at], transitions[at][:, at], end[at])
 
+    def plus(self, other: "Potentials", share: float) -> "Potentials":
+        """A share of other potentials, and the rest of these: of two gradients, that of the mixed loss.
+
+        other (Potentials): Those of the same docs and tags.
+        share (float): The share of the others, from 0 to 1.
+        """
+        ours, theirs = (cast(Tuple[Any, ...], x.arrays) for x in (self, other))
+        emissions, *rest = (x + share * (y - x) for x, y in zip(ours, theirs))
+        return Potentials(Ragged(emissions, self.emissions.lengths), *rest)
+
     def to_chain(self, lattices: Sequence[Lattice], *, temperature: float = 1.0) -> Chain:
         """The CRF over the words of a batch: the tokens that the lattices leave in. The only gather on the way.
 

@@ -2,13 +2,15 @@
 
 from typing import Any, List
 
+import numpy
 import pytest
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.training import Example
 from thinc.api import fix_random_seed
 
-from spacy_crf_ner.ner.distillation import tags_of_teacher
+from spacy_crf_ner.ner.distillation import Lesson, tags_of_teacher
 from tests.util import (
     SMALL_MODEL,
     TEXTS,
@@ -94,6 +96,47 @@ def test_gradients_wait_for_an_optimizer(teacher: Language) -> None:
     assert all((p == before[name]).all() for name, p in head_of(nlp).named_parameters())
     pipe.finish_update(optimizer())
     assert any((p != before[name]).any() for name, p in head_of(nlp).named_parameters())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_a_lesson_is_a_share_of_the_loss_of_an_update(teacher: Language, alpha: float) -> None:
+    nlp, knowing = student("PER", "ORG", "LOC"), get_pipe(teacher, "crf_ner")
+    pipe, examples = get_pipe(nlp, "crf_ner"), examples_from(nlp)
+    potentials = pipe.predict([example.predicted for example in examples])
+    plain, d_plain = pipe.get_loss(examples, potentials)
+    told: List[List[str]] = []
+
+    def potentials_of(docs: Any) -> Any:
+        told.append([doc.text for doc in docs])
+        return knowing.predict(docs)
+
+    pipe.lesson = Lesson(knowing.labels, (), potentials_of, alpha, 2.0)
+    taught, d_taught = pipe.lesson.divergence([e.predicted for e in examples], potentials, pipe.labels)
+    mixed, d_mixed = pipe.get_loss(examples, potentials)
+    assert told == [READ, READ]
+    assert mixed == pytest.approx((1 - alpha) * plain + alpha * taught)
+    for ours, gold, other in zip(d_mixed.arrays, d_plain.arrays, d_taught.arrays):
+        numpy.testing.assert_allclose(ours, (1 - alpha) * gold + alpha * other, atol=1e-7)
+
+
+def test_texts_without_annotation_are_learnt_from_the_teacher(teacher: Language) -> None:
+    nlp, knowing = student("PER", "ORG", "LOC"), get_pipe(teacher, "crf_ner")
+    pipe, sgd = get_pipe(nlp, "crf_ner"), optimizer()
+    pipe.lesson = Lesson(knowing.labels, (), knowing.predict, 0.5, 2.0)
+    raw = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in READ]
+    for label in pipe.labels:
+        pipe._seen_labels.add(label)
+    for _ in range(60):
+        nlp.update(raw, sgd=sgd)
+    assert_learnt(nlp)
+
+
+@pytest.mark.parametrize(
+    "settings, said", [({"alpha": 1.5}, "alpha must be"), ({"temperature": 0.0}, "temperature")]
+)
+def test_a_lesson_out_of_range_is_refused(settings: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Lesson(["A"], [], lambda docs: None, **settings)  # type: ignore[arg-type, return-value]
 
 
 def test_labels_are_matched_by_name() -> None:
