@@ -1,8 +1,9 @@
 """What a teacher says of many texts, computed once and kept on disk: shards that are written whole or not at all.
 
-A folder holds ``teacher.json`` (what it was made of), ``crf.npz`` (the CRF's own potentials, the same for all texts),
-and for each shard ``docs-00000.spacy``, ``emissions-00000.npy`` and ``lengths-00000.npy``. A run that was cut goes on
-with the first shard that is missing. In training, the emissions are mapped and not read: memory stays constant.
+A folder holds ``teacher.json`` (what it was made of), ``crf.npz`` (the CRF's own potentials, the same for all
+texts), and for each shard ``docs-00000.spacy``, ``emissions-00000.npy`` and ``lengths-00000.npy``. A run that was
+cut goes on with the first shard that is missing. In training, the emissions are mapped and not read: memory stays
+constant.
 """
 
 import json
