@@ -4,6 +4,7 @@ from spacy_crf_ner.cli import (  # noqa: F401
     calibrate,
     check,
     convert,
+    distill,
     evaluate,
     init_config,
     merge_lora,

@@ -14,11 +14,10 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._options import FunctionsOption, GpuOption, ModelArgument
 from spacy_crf_ner.evaluation.calibration import N_BINS, Calibration, Recognizer, calibrate
-from spacy_crf_ner.evaluation.predictions import load_pipeline, read_examples
+from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, read_examples
 from spacy_crf_ner.evaluation.reliability_plot import draw_reliability, require_matplotlib
 from spacy_crf_ner.messages import show_path
 
-FACTORY = "crf_ner"
 FEW_ENTITIES = 100
 
 
@@ -49,7 +48,7 @@ def calibrate_cli(
         require_matplotlib()
         with whole_directory(output) as directory:
             nlp = load_pipeline(model, code=code, gpu_id=gpu_id)
-            name = _component_name(nlp, model, component)
+            name = component_name(nlp, model, component)
             examples = read_examples(data, nlp)
             _run_preceding(nlp, name, examples)
             pipe: Recognizer = nlp.get_pipe(name)  # type: ignore[assignment]
@@ -80,24 +79,6 @@ def calibrate_cli(
     if result.after.n < FEW_ENTITIES:
         msg.warn(f"Only {result.after.n} predicted entities: calibration errors are mostly noise; give more docs")
     msg.good(f"Saved the pipeline to {show_path(output)}, report and plot to {show_path(output / 'calibration')}")
-
-
-def _component_name(nlp: Language, model: str, chosen: Optional[str]) -> str:
-    """The name of the component to calibrate.
-
-    RAISES (ValueError): There is none, the chosen one is none, or none is chosen among several.
-    """
-    names = [name for name, factory in nlp.pipe_factories.items() if factory == FACTORY]
-    if not names:
-        there = ", ".join(nlp.component_names) or "nothing"
-        raise ValueError(f"pipeline {model!r} has no {FACTORY} (it has {there}); give one that has")
-    if chosen is None and len(names) > 1:
-        raise ValueError(f"pipeline {model!r} has several {FACTORY}: {', '.join(names)}; choose by --component")
-    if chosen is not None and chosen not in names:
-        raise ValueError(
-            f"--component {chosen}: no {FACTORY} of pipeline {model!r}; choose from {', '.join(names)}"
-        )
-    return chosen or names[0]
 
 
 def _run_preceding(nlp: Language, name: str, examples: List[Example]) -> None:

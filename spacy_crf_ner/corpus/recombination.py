@@ -34,14 +34,15 @@ class _Segment:
 
 
 class Recombine:
-    """An augmenter of a corpus reader: each example as it is, and after some of them one more, made of what came so far.
+    """An augmenter of a corpus reader: each example as it is, and after some of them one more, made of what came
+    before.
 
-    Chance is Python's `random`, which `spacy train` seeds. Only examples whose entities are all annotated are used,
-    and of the further ones only the entities are annotated.
+    Chance is Python's `random`, which `spacy train` seeds. Only examples whose entities are all annotated are
+    used, and of the further ones only the entities are annotated.
 
     swap (float): After what share of the examples follows the same text with other entities of the same labels in
-        the places of its own; as mention replacement of Dai and Adel (2020), "An Analysis of Simple Data
-        Augmentation for Named Entity Recognition", section 3.
+        the places of its own; as mention replacement in Dai and Adel (2020), "An analysis of simple data
+        augmentation for named entity recognition", COLING, section 2.
     lists (float): After what share of the examples follows a list of entities of one label: on its own, or in the
         place of an entity of the example.
     joined (float): After what share of the examples follows a text of several examples, this one the last.
@@ -116,7 +117,9 @@ class Recombine:
         if not any(segment.label for segment in segments):
             return []
         return [
-            random.choice(self._entities[segment.label]).followed_by(segment.spaces[-1]) if segment.label else segment
+            random.choice(self._entities[segment.label]).followed_by(segment.spaces[-1])
+            if segment.label
+            else segment
             for segment in segments
         ]
 

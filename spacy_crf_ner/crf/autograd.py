@@ -100,9 +100,9 @@ def _taped_gradient(ctx: Any, d_likelihood: Tensor) -> Tuple[Optional[Tensor], .
     gold = _path_scores(*inputs, layout, torch.from_numpy(ctx.likelihood.path).to(emissions.device))
     opened = torch.from_numpy(ctx.likelihood.opened).to(emissions.device)
     if len(opened):
-        partial = _log_partition(*inputs, layout, ctx.gold.to(emissions.device))
+        partial = log_partition(*inputs, layout, ctx.gold.to(emissions.device))
         gold = gold.index_copy(0, opened, partial.index_select(0, opened))
-    likelihood = gold - _log_partition(*inputs, layout, None)
+    likelihood = gold - log_partition(*inputs, layout, None)
     wanted = [x for x, needed in zip(inputs, ctx.needs_input_grad) if needed]
     found = iter(torch.autograd.grad(likelihood, wanted, d_likelihood, create_graph=True, materialize_grads=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:4])
@@ -124,7 +124,7 @@ def _path_scores(
     return totals.index_add(0, rows, end[path[last[rows]]].double())
 
 
-def _log_partition(
+def log_partition(
     emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, layout: Layout, lattice: Optional[Tensor]
 ) -> Tensor:
     """The log partition of each row, by a forward recursion in log space that autograd can differentiate as often

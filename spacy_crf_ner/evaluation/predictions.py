@@ -12,6 +12,8 @@ from spacy.training import Example
 from spacy_crf_ner.corpus.annotated_corpus import AnnotatedCorpus
 from spacy_crf_ner.messages import one_line, show_path
 
+FACTORY = "crf_ner"
+
 
 def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) -> Language:
     """Load a pipeline by its package name or path.
@@ -50,6 +52,28 @@ def read_examples(path: Path, nlp: Language) -> List[Example]:
     RAISES (FormatError): The path cannot be read, or holds no doc with a token.
     """
     return list(AnnotatedCorpus(path)(nlp))
+
+
+def component_name(nlp: Language, model: str, chosen: Optional[str] = None) -> str:
+    """The name of a pipeline's `crf_ner`.
+
+    nlp (Language): The pipeline.
+    model (str): What it was loaded from, for messages.
+    chosen (Optional[str]): The name that the user gave, with --component.
+    RETURNS (str): The name.
+    RAISES (ValueError): There is none, the chosen one is none, or none is chosen among several.
+    """
+    names = [name for name, factory in nlp.pipe_factories.items() if factory == FACTORY]
+    if not names:
+        there = ", ".join(nlp.component_names) or "nothing"
+        raise ValueError(f"pipeline {model!r} has no {FACTORY} (it has {there}); give one that has")
+    if chosen is None and len(names) > 1:
+        raise ValueError(f"pipeline {model!r} has several {FACTORY}: {', '.join(names)}; choose by --component")
+    if chosen is not None and chosen not in names:
+        raise ValueError(
+            f"--component {chosen}: no {FACTORY} of pipeline {model!r}; choose from {', '.join(names)}"
+        )
+    return chosen or names[0]
 
 
 def predict(nlp: Language, examples: List[Example], *, batch_size: Optional[int] = None) -> Tuple[int, float]:

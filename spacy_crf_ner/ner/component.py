@@ -17,6 +17,7 @@ from spacy_crf_ner.labels import BioTags
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.ner import lattices, listeners
 from spacy_crf_ner.ner.decoding import Decoding, Hypothesis, save_scores
+from spacy_crf_ner.ner.distillation import Lesson, tags_of_teacher
 from spacy_crf_ner.ner.gazetteer import Gazetteer
 from spacy_crf_ner.ner.learning import LearningRecognizer
 from spacy_crf_ner.ner.serialization import SavedParts, pack, parts_from_bytes, parts_from_disk
@@ -101,6 +102,7 @@ class CRFEntityRecognizer(LearningRecognizer):
         nlp: Optional[Language] = None,
         labels: Optional[Sequence[str]] = None,
         gazetteer: Optional[Iterable[Mapping[str, Any]]] = None,
+        lesson: Optional[Lesson] = None,
     ) -> None:
         """Set the labels, sorted, and build the model for them.
 
@@ -110,7 +112,10 @@ class CRFEntityRecognizer(LearningRecognizer):
             they are read off the examples. Labels added before stay in either case.
         gazetteer (Optional[Iterable[Mapping[str, Any]]]): Phrases that take the place of those in `gazetteer`, as
             `Gazetteer.add_patterns` takes them: what `srsly.read_jsonl.v1` reads.
-        RAISES (ValueError): There is no label or no example, a label is not a string, or a phrase is refused.
+        lesson (Optional[Lesson]): What updates learn from a teacher, beside the gold annotation:
+            `spacy-crf-ner.Lesson.v1`.
+        RAISES (ValueError): There is no label or no example, a label is not a string, a phrase is refused, or the
+            teacher has a label that is not among the labels.
         """
         validate_get_examples(get_examples, "CRFEntityRecognizer.initialize")
         check_lexeme_norms(self.vocab, "crf_ner")
@@ -132,6 +137,9 @@ class CRFEntityRecognizer(LearningRecognizer):
                 f"the gazetteer names the labels {sorted(unknown)}, which are not among the component's "
                 f"{sorted(found)}; add them with add_label() before, or leave their phrases out"
             )
+        if lesson is not None:
+            tags_of_teacher(lesson.labels, sorted(found))
+        self.lesson = lesson
         self.gazetteer = phrases
         self.cfg.update(labels=sorted(found), untrained=[], temperature=1.0)
         self._updates = UpdateCount()

@@ -1,24 +1,27 @@
-"""Distillation: a student learns how probable a teacher holds each way to mark a text.
+"""Distillation: a student learns how probable a teacher holds each way to mark a text."""
 
-Wang, Jiang, Bach, Wang, Huang, Huang, Tu (2020), "Structure-level knowledge distillation for multilingual sequence
-labeling", ACL: the divergence of whole tag sequences, which two CRFs allow to compute exactly.
-"""
-
-from dataclasses import dataclass
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Dict, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
 
+from spacy_crf_ner.crf.divergences import Divergence, k_best_divergence, kl_divergence, token_divergence
 from spacy_crf_ner.crf.layout import Ints
 from spacy_crf_ner.labels import BioTags
-from spacy_crf_ner.messages import listed
+from spacy_crf_ner.messages import listed, quote
 from spacy_crf_ner.ner import lattices
 from spacy_crf_ner.ner.losses import divergence_from
 from spacy_crf_ner.tagger.potentials import Potentials
 
 TEMPERATURE = 4.0
 """By what the potentials of both are divided."""
+SEQUENCES = "sequences"
+DIVERGENCES: Dict[str, Divergence] = {
+    SEQUENCES: kl_divergence,
+    "k-best": k_best_divergence,
+    "tokens": token_divergence,
+}
+"""What is learnt: how probable the teacher holds whole tag sequences, its k best ones, or each token's tags."""
 
 
 def tags_of_teacher(teacher: Sequence[str], student: Sequence[str]) -> Ints:
@@ -55,7 +58,6 @@ def check_same_tokens(teacher: Sequence[Doc], student: Sequence[Doc]) -> None:
             )
 
 
-@dataclass(frozen=True)
 class Lesson:
     """What a recognizer learns from a teacher in its updates, beside the gold annotation.
 
@@ -65,20 +67,32 @@ class Lesson:
     alpha (float): The share of the divergence in the loss, from 0 to 1; the rest is that of the gold annotation. A
         doc without annotation has no part in the latter.
     temperature (float): By what the potentials of both are divided.
-    RAISES (ValueError): A number is out of its range.
+    of (str): One of `DIVERGENCES`.
+    RAISES (ValueError): A number is out of its range, or there is no such divergence.
     """
 
-    labels: Sequence[str]
-    inactive_labels: Sequence[str]
-    potentials_of: Callable[[Sequence[Doc]], Potentials]
-    alpha: float = 0.5
-    temperature: float = TEMPERATURE
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ValueError(f"alpha must be from 0 to 1, got {self.alpha}; it is the share of the teacher's loss")
-        if not self.temperature > 0.0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}; {TEMPERATURE:g} is usual")
+    # Not a dataclass: spaCy makes dicts of those among the settings of `initialize`.
+    def __init__(
+        self,
+        labels: Sequence[str],
+        inactive_labels: Sequence[str],
+        potentials_of: Callable[[Sequence[Doc]], Potentials],
+        alpha: float = 0.5,
+        temperature: float = TEMPERATURE,
+        of: str = SEQUENCES,
+    ) -> None:
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"alpha must be from 0 to 1, got {alpha}; it is the share of the teacher's loss")
+        if not temperature > 0.0:
+            raise ValueError(f"temperature must be above 0, got {temperature}; {TEMPERATURE:g} is usual")
+        if of not in DIVERGENCES:
+            raise ValueError(f"of must be one of {', '.join(DIVERGENCES)}, got {quote(of)}")
+        self.labels = labels
+        self.inactive_labels = inactive_labels
+        self.potentials_of = potentials_of
+        self.alpha = alpha
+        self.temperature = temperature
+        self.of = of
 
     def divergence(
         self, docs: Sequence[Doc], potentials: Potentials, labels: Sequence[str]
@@ -97,4 +111,5 @@ class Lesson:
             [lattices.free_lattice(doc, self.labels, self.inactive_labels) for doc in docs],
             tags_of_teacher(self.labels, labels),
             temperature=self.temperature,
+            divergence=DIVERGENCES[self.of],
         )

@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy
 
 from spacy_crf_ner.crf.chain import Chain, Lattice
-from spacy_crf_ner.crf.kl_divergence import kl_divergence
+from spacy_crf_ner.crf.divergences import Divergence, kl_divergence
 from spacy_crf_ner.crf.layout import Ints
 from spacy_crf_ner.crf.likelihood import log_likelihood
 from spacy_crf_ner.tagger.potentials import Potentials
@@ -42,8 +42,9 @@ def divergence_from(
     tags: Optional[Ints] = None,
     *,
     temperature: float = 1.0,
+    divergence: Divergence = kl_divergence,
 ) -> Tuple[float, Potentials]:
-    """The Kullback-Leibler divergence per token of a batch's tag sequences from what a teacher thinks of them.
+    """The divergence per token of a batch's tag sequences from what a teacher thinks of them.
 
     A student with more tags than the teacher is only asked about the teacher's: how likely it holds the others has
     no influence, and gets no gradient.
@@ -56,12 +57,13 @@ def divergence_from(
     temperature (float): By what the potentials of both are divided: the higher, the more counts what the teacher
         holds unlikely. The loss is multiplied by its square, so that the gradient keeps its size (Hinton, Vinyals,
         Dean 2015, "Distilling the knowledge in a neural network", section 2).
-    RETURNS (Tuple[float, Potentials]): KL(teacher || student) in nats, and its derivative by each of the student's
+    divergence (Divergence): Which: that of whole sequences by default, KL(teacher || student).
+    RETURNS (Tuple[float, Potentials]): The divergence in nats, and its derivative by each of the student's
         potentials.
     """
     tags = numpy.arange(teacher.n_tags) if tags is None else tags
     chains = (x.to_chain(lattices, temperature=temperature) for x in (teacher, potentials.of_tags(tags)))
-    loss, counts = kl_divergence(*chains)
+    loss, counts = divergence(*chains)
     factor = temperature / max(len(potentials.emissions.data), 1)
     return loss * factor * temperature, potentials.gradient(counts, lattices, factor, tags)
 

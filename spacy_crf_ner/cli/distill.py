@@ -1,0 +1,192 @@
+"""`python -m spacy crf distill`: train a small pipeline on what a large one says."""
+
+import hashlib
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Optional, Sequence
+
+import typer
+from spacy import util
+from spacy.cli._util import parse_config_overrides
+from spacy.language import Language
+from spacy.training import Example
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from thinc.api import Config
+from tqdm import tqdm  # type: ignore[import-untyped]
+from typer import Argument, Option
+from wasabi import Printer
+
+from spacy_crf_ner.atomic_files import whole_file
+from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
+from spacy_crf_ner.cli._options import EncodingOption, FunctionsOption, GpuOption
+from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, predict, read_examples
+from spacy_crf_ner.evaluation.scores import score
+from spacy_crf_ner.formats.plain_text import read_texts
+from spacy_crf_ner.formats.source import find_files
+from spacy_crf_ner.messages import one_line, show_path
+from spacy_crf_ner.ner.distillation import DIVERGENCES, TEMPERATURE
+from spacy_crf_ner.ner.student_config import recognizer_in, student_config
+from spacy_crf_ner.ner.teacher_cache import TeacherCache
+
+CONFIG, CACHE = "config.cfg", "teacher"
+
+What = Enum("What", {name: name for name in DIVERGENCES}, type=str)  # type: ignore[misc]
+
+
+@app.command("distill", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def distill_cli(
+    ctx: typer.Context,
+    teacher: Annotated[str, Argument(help="Package name or directory of the pipeline that teaches")],
+    config: Annotated[
+        Path, Argument(metavar="STUDENT.cfg", help="Training config of the pipeline that learns", dir_okay=False)
+    ],
+    output: Annotated[Path, Argument(help="Directory for the student: model-best, model-last and config.cfg")],
+    gold: Annotated[Path, Option("--train", help="Annotated docs for training, of any format")],
+    dev: Annotated[Path, Option("--dev", help="Annotated docs by which the best student is chosen")],
+    texts: Annotated[
+        Optional[List[Path]],
+        Option(help="Files of texts without annotation, one per line or JSON records; may be repeated"),
+    ] = None,
+    alpha: Annotated[
+        float, Option(min=0, max=1, help="The teacher's share of the loss; the rest is of --train")
+    ] = 0.5,
+    temperature: Annotated[float, Option(help="The higher, the more counts what the teacher holds unlikely")] = (
+        TEMPERATURE
+    ),
+    of: Annotated[What, Option(help="What of the teacher is learnt")] = What.sequences,  # type: ignore[attr-defined]
+    gold_repeats: Annotated[int, Option(min=1, help="How often each doc of --train comes per pass")] = 1,
+    cache: Annotated[
+        Optional[Path], Option(help="Directory for what the teacher says  [default: OUTPUT/teacher]")
+    ] = None,
+    component: Annotated[
+        Optional[str], Option(help="Which component of the teacher, if several are crf_ner")
+    ] = None,
+    encoding: EncodingOption = None,
+    gpu_id: GpuOption = -1,
+    code: FunctionsOption = None,
+) -> None:
+    """Train a small pipeline on what a large one says of annotated docs and of texts without annotation.
+
+    The student learns how probable the teacher holds every way to mark a text, mixed with the annotation where
+    there is some. The teacher reads everything once; what it says is kept on disk, and a run that was cut goes on
+    there. Then the student is trained as by `spacy train`, with OUTPUT/config.cfg: settings may be overridden, as
+    --training.max_steps 20000. With that config, `spacy train` trains the same student again.
+    """
+    msg = Printer()
+    with one_line_errors(), orderly_termination():
+        overrides = parse_config_overrides(ctx.args)
+        student = read_config(config, overrides)
+        knowing = load_pipeline(teacher, code=code, gpu_id=gpu_id)
+        name = component_name(knowing, teacher, component)
+        cache = cache or output / CACHE
+        examples = read_examples(gold, knowing)
+        filled = fill_cache(cache, knowing, name, examples, [gold], texts or [], encoding)
+        msg.good(
+            f"The teacher has read {filled.about['n_docs']['gold']:,} annotated docs and "
+            f"{filled.about['n_docs']['texts']:,} texts: {show_path(cache)}"
+        )
+        made = student_config(
+            student,
+            filled,
+            gold=gold,
+            dev=dev,
+            labels={ent.label_ for example in examples for ent in example.reference.ents},
+            gold_repeats=gold_repeats,
+            lesson={"alpha": alpha, "temperature": temperature, "of": of.value},
+        )
+        output.mkdir(parents=True, exist_ok=True)
+        with whole_file(output / CONFIG) as part:
+            made.to_disk(part)
+        nlp = init_nlp(made, use_gpu=gpu_id)
+        train(nlp, output, use_gpu=gpu_id)
+        _print_comparison(msg, {"teacher": teacher, "student": str(output / "model-best")}, dev, code, gpu_id)
+
+
+def read_config(path: Path, overrides: Dict[str, Any]) -> Config:
+    """A training config, which is not resolved yet.
+
+    path (Path): The file.
+    overrides (Dict[str, Any]): Settings that take the place of its own.
+    RETURNS (Config): The config.
+    RAISES (ValueError): It is not a config, or trains no crf_ner.
+    """
+    try:
+        config = util.load_config(path, overrides=overrides, interpolate=False)
+    except Exception as error:  # of several kinds, some of many lines
+        raise ValueError(f"{show_path(path)}: {one_line(error)}; `crf init-config` writes a config") from error
+    try:
+        recognizer_in(config)
+    except ValueError as error:
+        raise ValueError(f"{show_path(path)}: {error}") from None
+    return config
+
+
+def fill_cache(
+    folder: Path,
+    teacher: Language,
+    name: str,
+    examples: Sequence[Example],
+    gold: Sequence[Path],
+    texts: Sequence[Path],
+    encoding: Optional[str] = None,
+) -> TeacherCache:
+    """Let the teacher read everything, with a progress bar.
+
+    folder (Path): Where what it says is kept.
+    teacher (Language): The pipeline.
+    name (str): Its `crf_ner`.
+    examples (Sequence[Example]): The annotated docs.
+    gold, texts (Sequence[Path]): The files of the annotated docs, and of the others.
+    encoding (Optional[str]): The encoding of the latter.
+    RETURNS (TeacherCache): What it says.
+    RAISES (ValueError): The folder holds something else.
+    RAISES (FormatError): A text cannot be read.
+    """
+    # All are read once before hours are spent.
+    n_texts = sum(1 for _ in read_texts(texts, encoding=encoding)) if texts else 0
+    made_of = {
+        "teacher": _digest_of_bytes(teacher.to_bytes(exclude=["vocab"])),
+        "gold": _digest(gold),
+        "texts": _digest(texts),
+    }
+    with tqdm(total=len(examples) + n_texts, unit=" docs", desc="The teacher reads", disable=None) as bar:
+        return TeacherCache.fill(
+            folder,
+            teacher,
+            name,
+            examples,
+            read_texts(texts, encoding=encoding) if texts else [],
+            made_of=made_of,
+            progress=bar.update,
+        )
+
+
+def _digest(paths: Sequence[Path]) -> List[str]:
+    return [_digest_of_bytes(path.read_bytes()) for path in (find_files(paths) if paths else [])]
+
+
+def _digest_of_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _print_comparison(msg: Printer, models: Dict[str, str], dev: Path, code: Optional[Path], gpu_id: int) -> None:
+    rows = []
+    for who, model in models.items():
+        nlp = load_pipeline(model, code=code, gpu_id=gpu_id)
+        examples = read_examples(dev, nlp)
+        _, seconds = predict(nlp, examples)
+        n_characters = sum(len(example.reference.text) for example in examples)
+        found = score(examples).spacy["ents_f"]
+        size = sum(path.stat().st_size for path in nlp.path.rglob("*") if path.is_file()) if nlp.path else 0
+        rows.append(
+            (
+                who,
+                "-" if found is None else f"{found * 100:.2f}",
+                f"{n_characters / seconds:,.0f}",
+                f"{size / 1e6:,.1f}",
+            )
+        )
+    header = ("", "NER F on dev", "characters/s", "MB on disk")
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r"))
