@@ -7,6 +7,7 @@ from spacy_crf_ner.cli import (  # noqa: F401
     distill,
     evaluate,
     init_config,
+    init_vectors,
     merge_lora,
     render,
     split,

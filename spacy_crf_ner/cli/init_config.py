@@ -20,6 +20,7 @@ from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination, require_stdout
 from spacy_crf_ner.cli._reading import blank
+from spacy_crf_ner.languages import CHARACTER_LANGS
 from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.templates import environment
 from spacy_crf_ner.training.parameter_groups import DEFAULT_GROUPS, NO_DECAY
@@ -28,7 +29,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "training.cfg.jinja"
 COMMAND = "python -m spacy crf init-config OUT"
 STDOUT = "-"
-CHARACTER_LANGS = ("zh", "ja")
 
 
 class Head(str, Enum):

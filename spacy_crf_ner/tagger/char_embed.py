@@ -16,6 +16,8 @@ from spacy.tokens import Doc
 from thinc.api import Dropout, HashEmbed, Model, chain, concatenate, list2ragged, ragged2list, with_array
 from thinc.types import Floats2d, Ints2d
 
+from spacy_crf_ner.tagger.bigram_vectors import bigram_vectors
+
 _MIX = numpy.uint64(0x9E3779B97F4A7C15)  # the odd number nearest 2**64 / golden ratio: Fibonacci hashing
 
 
@@ -26,6 +28,8 @@ def CharEmbed(
     bigram_rows: int = 50000,
     include_static_vectors: bool = False,
     static_width: int = 200,
+    include_bigram_vectors: bool = False,
+    bigram_vectors_width: int = 128,
 ) -> Model[List[Doc], List[Floats2d]]:
     """Build an embedding of width-folded characters and of the bigrams to their left and right.
 
@@ -36,6 +40,9 @@ def CharEmbed(
     include_static_vectors (bool): Add a learned projection of the vectors of `[initialize] vectors`, looked
         up by the folded character.
     static_width (int): Width of that projection.
+    include_bigram_vectors (bool): Add a learned projection of the vectors of both bigrams, which are looked up
+        among the same vectors, as `crf init-vectors` writes them.
+    bigram_vectors_width (int): Width of that projection.
     RETURNS (Model[List[Doc], List[Floats2d]]): *Shape:* (n_tokens, width) per doc, where the width is the sum of
         the parts. Its dropout follows the training's: single cells of a character, and a bigram whole, as if
         training had not seen it: of the bigrams of MSRA's dev set, one in thirteen is new.
@@ -51,8 +58,11 @@ def CharEmbed(
         vectors = StaticVectors(static_width)
         del vectors.attrs["dropout_rate"]  # its own dropout would drop the same columns for all tokens of a batch
         embedded = concatenate(embedded, chain(require_vectors(), vectors, Dropout()))
+    if include_bigram_vectors:
+        embedded = concatenate(embedded, chain(require_vectors(), bigram_vectors(bigram_vectors_width), Dropout()))
     model: Model[List[Doc], List[Floats2d]] = chain(fold_docs(), embedded, ragged2list())
-    model.set_dim("nO", char_width + 2 * bigram_width + include_static_vectors * static_width)
+    static = include_static_vectors * static_width + include_bigram_vectors * bigram_vectors_width
+    model.set_dim("nO", char_width + 2 * bigram_width + static)
     return model
 
 
@@ -70,8 +80,8 @@ def _check_vectors(
 ) -> None:
     if X and not X[0].vocab.vectors_length:
         raise ValueError(
-            "include_static_vectors = true, but the pipeline has no vectors: name some in [initialize] vectors "
-            "(--paths.vectors in configs/char_bilstm.cfg), as `spacy init vectors` writes them"
+            "the config includes vectors, but the pipeline has none: name some in [initialize] vectors "
+            "(--paths.vectors in configs/char_bilstm.cfg), as `crf init-vectors` or `spacy init vectors` does"
         )
 
 

@@ -53,9 +53,9 @@ def files(tmp_path: Path) -> Dict[str, Path]:
     return {"gold": gold, "texts": texts, "config": config, "output": tmp_path / "out"}
 
 
-def distill(teacher: Any, files: Dict[str, Path], *more: Any) -> Result:
+def distill(teacher: Any, files: Dict[str, Path], *more: Any, small: bool = True) -> Result:
     given = [teacher, files["config"], files["output"], "--train", files["gold"], "--dev", files["gold"]]
-    overrides = [part for name, value in SMALL.items() for part in (f"--{name}", value)]
+    overrides = [part for name, value in SMALL.items() for part in (f"--{name}", value)] if small else []
     return CliRunner().invoke(app, ["distill", *map(str, [*given, *overrides, *more])])
 
 
@@ -152,7 +152,7 @@ def test_a_config_that_trains_no_student_is_refused(
     teacher: Path, files: Dict[str, Path], config: str, said: str
 ) -> None:
     files["config"].write_text(config, encoding="utf8")
-    result = distill(teacher, files)
+    result = distill(teacher, files, small=False)
     assert result.exit_code == 1
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1

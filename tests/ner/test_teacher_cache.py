@@ -151,5 +151,5 @@ def test_docs_that_the_teacher_has_not_read_are_refused(teacher: Language, tmp_p
     doc.user_data[KEY] = 15
     with pytest.raises(ValueError, match="doc 15 must have the teacher's 2 tokens, got 11"):
         cache.potentials_of([doc])
-    with pytest.raises(ValueError, match="no number of the teacher's"):
+    with pytest.raises(ValueError, match="no number among those that the teacher has read"):
         cache.potentials_of([spacy.blank("zh").make_doc("北京")])

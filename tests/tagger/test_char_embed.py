@@ -101,9 +101,10 @@ def test_bigrams_are_dropped_whole_and_so_are_their_gradients(nlp: Language) -> 
     assert (backprop(X) == Y).all() and set(Y.ravel().tolist()) == {0.0, 2.0}
 
 
-def test_static_vectors_without_vectors_are_refused(nlp: Language) -> None:
-    with pytest.raises(ValueError, match="no vectors: name some in"):
-        built(nlp, include_static_vectors=True)
+@pytest.mark.parametrize("what", ["include_static_vectors", "include_bigram_vectors"])
+def test_vectors_of_a_pipeline_without_any_are_refused(nlp: Language, what: str) -> None:
+    with pytest.raises(ValueError, match="the pipeline has none: name some in"):
+        built(nlp, **{what: True})
 
 
 def test_vectors_come_through_initialize(nlp: Language) -> None:
