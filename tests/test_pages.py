@@ -49,6 +49,8 @@ SAMPLE = ("training/sample/model-best", "corpus/sample/train", "corpus/sample/de
 
 SUBSTITUTES: Dict[str, str] = {
     "--gpu-id 0": "--gpu-id -1 --system.mixed_precision false --system.gpu_allocator null",
+    "--dev corpus/sample/dev": "--dev corpus/sample/dev --training.max_steps 2 --training.eval_frequency 2"
+    " --training.batcher.size 200",
     "--output training/": "--training.max_steps 2 --training.eval_frequency 2 --training.batcher.size 200"
     " --output training/",
 }

@@ -318,11 +318,14 @@ def parameters_of(command: str, function: Callable[..., Any]) -> List[Parameter]
     RETURNS (List[Parameter]): In their order.
     RAISES (ValueError): One has no help.
     """
+    from typer import Context
     from typer.models import OptionInfo
 
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is Context:  # holds the settings of the config that are overridden
+            continue
         kind, info = get_args(hints[name])[:2]
         if not info.help:
             raise ValueError(f"{command}: the option {name} has no help; write one in its Annotated[...]")
