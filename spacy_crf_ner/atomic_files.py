@@ -1,5 +1,9 @@
 """Results that are written whole or not at all: under a temporary name first, and then moved into place."""
 
+import ctypes
+import os
+import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +59,53 @@ def whole_directory(path: Path, *, suffix: Union[str, Sequence[str], None] = Non
             _exchange(made, target, scratch / "previous")
         else:
             made.rename(target)
+
+
+@contextmanager
+def replaced_directory(path: Path) -> Iterator[Path]:
+    """Write a directory under a temporary name, and let it take the place of the one that is there.
+
+    Where the system can exchange two names at once, as Linux can, there is no moment without a whole directory.
+
+    path (Path): Where the directory shall be.
+    YIELDS (Path): Where to make it. It is deleted, and `path` left as it was, if the block raises.
+    RAISES (OSError): The directory cannot be written.
+    """
+    target = path.resolve()
+    with _named(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            made = Path(scratch) / target.name
+            yield made
+            if target.is_dir() and not _swap(made, target):
+                target.rename(Path(scratch) / "previous")
+            if made.is_dir() and not target.is_dir():
+                made.rename(target)
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Delete the temporary directories that a process left which was killed while it wrote.
+
+    folder (Path): Where they are. No other process may be writing there.
+    names (str): The names of what it wrote.
+    """
+    for name in names:
+        for path in folder.glob(f".{name}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange the names of two paths at once.
+
+    RETURNS (bool): Whether the system has done so.
+    """
+    exchange = 2  # RENAME_EXCHANGE of linux/fs.h
+    at_working_directory = -100  # AT_FDCWD of fcntl.h
+    function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if function is None:
+        return False
+    places = (at_working_directory, os.fsencode(one), at_working_directory, os.fsencode(other))
+    return function(*places, exchange) == 0
 
 
 @contextmanager

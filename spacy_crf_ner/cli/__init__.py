@@ -11,6 +11,7 @@ from spacy_crf_ner.cli import (  # noqa: F401
     merge_lora,
     render,
     split,
+    train,
 )
 from spacy_crf_ner.cli._app import app
 

@@ -3,15 +3,13 @@
 import hashlib
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Optional, Sequence
+from typing import Annotated, Dict, List, Optional, Sequence
 
 import typer
-from spacy import util
 from spacy.cli._util import parse_config_overrides
 from spacy.language import Language
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
-from spacy.training.loop import train
 from thinc.api import Config
 from tqdm import tqdm  # type: ignore[import-untyped]
 from typer import Argument, Option
@@ -21,14 +19,16 @@ from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._options import EncodingOption, FunctionsOption, GpuOption
+from spacy_crf_ner.cli.train import check_same, read_config
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import score
 from spacy_crf_ner.formats.plain_text import read_texts
 from spacy_crf_ner.formats.source import find_files
-from spacy_crf_ner.messages import one_line, show_path
+from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.ner.distillation import DIVERGENCES, TEMPERATURE
 from spacy_crf_ner.ner.student_config import recognizer_in, student_config
 from spacy_crf_ner.ner.teacher_cache import TeacherCache
+from spacy_crf_ner.training.loop import train
 
 CONFIG, CACHE = "config.cfg", "teacher"
 
@@ -70,14 +70,15 @@ def distill_cli(
     """Train a small pipeline on what a large one says of annotated docs and of texts without annotation.
 
     The student learns how probable the teacher holds every way to mark a text, mixed with the annotation where
-    there is some. The teacher reads everything once; what it says is kept on disk, and a run that was cut goes on
-    there. Then the student is trained as by `spacy train`, with OUTPUT/config.cfg: settings may be overridden, as
-    --training.max_steps 20000. With that config, `spacy train` trains the same student again.
+    there is some. The teacher reads everything once, and what it says is kept on disk. Then the student is trained
+    as by `crf train`, with OUTPUT/config.cfg: settings may be overridden, as --training.max_steps 20000. The same
+    command goes on where a run was cut.
     """
     msg = Printer()
     with one_line_errors(), orderly_termination():
         overrides = parse_config_overrides(ctx.args)
         student = read_config(config, overrides)
+        _check_student(config, student)
         knowing = load_pipeline(teacher, code=code, gpu_id=gpu_id)
         name = component_name(knowing, teacher, component)
         cache = cache or output / CACHE
@@ -96,31 +97,20 @@ def distill_cli(
             gold_repeats=gold_repeats,
             lesson={"alpha": alpha, "temperature": temperature, "of": of.value},
         )
+        check_same(output, made)
         output.mkdir(parents=True, exist_ok=True)
         with whole_file(output / CONFIG) as part:
             made.to_disk(part)
         nlp = init_nlp(made, use_gpu=gpu_id)
-        train(nlp, output, use_gpu=gpu_id)
+        train(nlp, output, resume=True, use_gpu=gpu_id)
         _print_comparison(msg, {"teacher": teacher, "student": str(output / "model-best")}, dev, code, gpu_id)
 
 
-def read_config(path: Path, overrides: Dict[str, Any]) -> Config:
-    """A training config, which is not resolved yet.
-
-    path (Path): The file.
-    overrides (Dict[str, Any]): Settings that take the place of its own.
-    RETURNS (Config): The config.
-    RAISES (ValueError): It is not a config, or trains no crf_ner.
-    """
-    try:
-        config = util.load_config(path, overrides=overrides, interpolate=False)
-    except Exception as error:  # of several kinds, some of many lines
-        raise ValueError(f"{show_path(path)}: {one_line(error)}; `crf init-config` writes a config") from error
+def _check_student(path: Path, config: Config) -> None:
     try:
         recognizer_in(config)
     except ValueError as error:
         raise ValueError(f"{show_path(path)}: {error}") from None
-    return config
 
 
 def fill_cache(

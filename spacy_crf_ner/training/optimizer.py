@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union,
 
 import torch
 from spacy.util import logger
-from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.api import Optimizer, get_current_ops, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import FloatsXd, Generator
 from thinc.util import is_cupy_array
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from spacy_crf_ner.training.collection import Collected, Collection
+from spacy_crf_ner.training.optimizer_state import COUNTS, KeepsState
 from spacy_crf_ner.training.parameter_groups import (
     NO_DECAY,
     ParameterGroup,
@@ -26,6 +27,8 @@ from spacy_crf_ner.training.parameter_groups import (
 from spacy_crf_ner.training.protocols import AveragesUpdates, KeepsGradients
 
 KeyT = Tuple[int, str]
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What torch's AdamW keeps of a parameter."""
 STEPS_BEFORE_WARNING = 10
 """Steps after which every group should have met a parameter: a gradient that overflows in fp16 skips a few."""
 
@@ -91,6 +94,7 @@ class AdamW(Optimizer):
         "_n_layers",
         "_no_decay",
         "_rate",
+        "_restored",
         "_scale",
         "_schedule",
         "_slots",
@@ -130,6 +134,7 @@ class AdamW(Optimizer):
         self._torch = torch.optim.AdamW([{"params": []}])
         self._slots: Dict[KeyT, _Slot] = {}
         self._n_layers: Dict[int, int] = {}  # of each shim's encoder, as far as its parameters have come in
+        self._restored: Dict[KeyT, Dict[str, Tensor]] = {}  # moments of parameters that have not come in yet
         self._collection: Collection[KeyT, _Slot] = Collection()
         self._steps = 0
         self._is_due = False  # whether the schedule is behind the steps
@@ -165,6 +170,40 @@ class AdamW(Optimizer):
         moments = [state[name] for state in self._torch.state.values() for name in ("exp_avg", "exp_avg_sq")]
         averages = (self.averages or {}).values()
         return sum(x.numel() * x.element_size() for x in moments) + sum(x.nbytes for x in averages)
+
+    def state(self) -> Dict[str, Dict[Any, Any]]:
+        """What has been gathered, for `load_state` of another optimizer: between two steps, and without the
+        schedule's position.
+
+        RETURNS (Dict[str, Dict[Any, Any]]): The moments and counts of each parameter, the averages, and "counts":
+            the steps, and by what an assignment to `learn_rate` has multiplied all rates.
+        """
+        moments: Dict[str, Dict[Any, Any]] = {name: {} for name in MOMENTS}
+        for key, slot in self._slots.items():
+            for name, value in self._torch.state.get(slot.parameter, {}).items():
+                moments[name][key] = value
+        for key, restored in self._restored.items():
+            for name, value in restored.items():
+                moments[name][key] = value
+        return {
+            **moments,
+            "averages": dict(self.averages or {}),
+            COUNTS: {"steps": self._steps, "scale": torch.tensor(self._scale, dtype=torch.float64)},
+        }
+
+    def load_state(self, state: Dict[str, Dict[Any, Any]]) -> None:
+        """Take what another optimizer of the same settings has gathered.
+
+        state (Dict[str, Dict[Any, Any]]): What its `state` returned, the numbers as tensors.
+        """
+        for name in MOMENTS:
+            for key, value in state.get(name, {}).items():
+                self._restored.setdefault(key, {})[name] = value
+        if self.averages is not None:
+            ops = get_current_ops()
+            self.averages.update({key: ops.asarray(x.numpy()) for key, x in state.get("averages", {}).items()})
+        self._steps = int(state[COUNTS]["steps"])
+        self._scale = float(state[COUNTS]["scale"])
 
     def __call__(
         self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
@@ -263,7 +302,13 @@ class AdamW(Optimizer):
         if layer is not None:
             self._n_layers[owner] = max(self._n_layers.get(owner, 0), layer + 1)
         decays = self._no_decay.search(name) is None
-        return _Slot(nn.Parameter(view), self._groups.of(name), decays)
+        slot = _Slot(nn.Parameter(view), self._groups.of(name), decays)
+        if moments := self._restored.pop(key, None):
+            # The count of steps stays on the CPU, where torch keeps it.
+            self._torch.state[slot.parameter] = {
+                what: x if what == "step" else x.to(view.device) for what, x in moments.items()
+            }
+        return slot
 
     def _step(self, collected: Collected[KeyT, _Slot]) -> None:
         pending, n_updates = collected
@@ -354,6 +399,7 @@ class AdamW(Optimizer):
 
 
 if TYPE_CHECKING:
+    _keeps_state: Type[KeepsState] = AdamW
     _keeps: Type[KeepsGradients] = AdamW
     _averages: Type[AveragesUpdates] = AdamW
 

@@ -89,12 +89,24 @@ def test_what_the_teacher_has_read_is_not_read_again(teacher: Path, files: Dict[
     assert distill(teacher, files, *more).exit_code == 0
     shards = {path: path.stat().st_mtime_ns for path in cache.glob("emissions-*.npy")}
     assert shards
+    files["output"] = files["output"].with_name("other")
     assert distill(teacher, files, *more, "--alpha", 0.9).exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in shards} == shards
     files["texts"].write_text("其他\n", encoding="utf8")
     result = distill(teacher, files, *more)
     assert result.exit_code == 1
     assert "holds what another teacher says, or of other texts" in result.output
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(teacher: Path, files: Dict[str, Path]) -> None:
+    assert distill(teacher, files, "--training.max_steps", 30).exit_code == 0
+    weights = (files["output"] / "model-last" / "crf_ner" / "model").read_bytes()
+    result = distill(teacher, files, "--training.max_steps", 30, "--alpha", 0.9)
+    assert result.exit_code == 1
+    said = "was begun with initialize.components.crf_ner.lesson.alpha = 0.5, not 0.9; give the same config"
+    assert said in result.output
+    assert distill(teacher, files, "--training.max_steps", 30).exit_code == 0
+    assert (files["output"] / "model-last" / "crf_ner" / "model").read_bytes() == weights
 
 
 def test_the_config_says_all(teacher: Path, files: Dict[str, Path]) -> None:

@@ -1,0 +1,199 @@
+"""spaCy's training loop, saved so that it can be cut anywhere and goes on.
+
+A training that goes on first repeats what is cheap, with the same random numbers: it reads the corpus, shuffles
+and batches it, and advances the schedules, without a single update. So no reader, batcher or schedule needs to be
+saved, whatever it is. At the step of the checkpoint, weights, moments and random states are set as they were.
+"""
+
+import random
+import sys
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, cast
+
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.loop import (
+    DIR_MODEL_BEST,
+    DIR_MODEL_LAST,
+    create_before_to_disk_callback,
+    create_evaluation_callback,
+    create_train_batches,
+    train_while_improving,
+    update_meta,
+)
+from spacy.util import registry, resolve_dot_names
+from thinc.api import fix_random_seed, set_gpu_allocator
+from wasabi import Printer
+
+from spacy_crf_ner.atomic_files import remove_leftovers, replaced_directory
+from spacy_crf_ner.training.checkpoints import Checkpoint, Progress, last_checkpoint, save_checkpoint
+
+
+def train(
+    nlp: Language,
+    output: Path,
+    *,
+    resume: bool = False,
+    use_gpu: int = -1,
+    stdout: IO = sys.stdout,
+    stderr: IO = sys.stderr,
+) -> Language:
+    """Train a pipeline as `spacy.training.loop.train` does, with the same result, and write checkpoints.
+
+    At each evaluation, model-last, if it is the best also model-best, and a checkpoint are written, each whole or
+    not at all. What an interrupt or an error ends is saved as model-last.
+
+    nlp (Language): The pipeline, as `init_nlp` makes it from the config.
+    output (Path): The directory.
+    resume (bool): Go on after the last checkpoint in the directory, if there is one.
+    use_gpu (int): The GPU, or -1.
+    stdout, stderr (IO): Where the logger writes.
+    RETURNS (Language): The trained pipeline.
+    RAISES (ValueError): The checkpoint is of another pipeline.
+    """
+    msg = Printer(no_print=True)
+    config = nlp.config.interpolate()
+    if config["training"]["seed"] is not None:
+        fix_random_seed(config["training"]["seed"])
+    if use_gpu >= 0 and config["training"]["gpu_allocator"]:
+        set_gpu_allocator(config["training"]["gpu_allocator"])
+    T: Dict[str, Any] = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    train_corpus, dev_corpus = resolve_dot_names(config, [T["train_corpus"], T["dev_corpus"]])
+    optimizer, frozen = T["optimizer"], T["frozen_components"]
+    before_to_disk = create_before_to_disk_callback(T["before_to_disk"])
+    output.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(output, DIR_MODEL_LAST, DIR_MODEL_BEST)
+    checkpoint = last_checkpoint(output) if resume else None
+    run = _Run(nlp, checkpoint)
+
+    def save_model(name: str) -> None:
+        with nlp.use_params(optimizer.averages), replaced_directory(output / name) as path:
+            before_to_disk(nlp).to_disk(path)
+
+    steps = train_while_improving(
+        cast(Language, run),
+        optimizer,
+        own_random_numbers(create_train_batches(nlp, train_corpus, T["batcher"], T["max_epochs"])),
+        run.evaluation(create_evaluation_callback(nlp, dev_corpus, T["score_weights"])),
+        dropout=T["dropout"],
+        accumulate_gradient=T["accumulate_gradient"],
+        patience=T["patience"],
+        max_steps=T["max_steps"],
+        eval_frequency=T["eval_frequency"],
+        exclude=frozen,
+        annotating_components=T["annotating_components"],
+        before_update=run.before_update(T["before_update"]),
+    )
+    stdout.write(msg.info(f"Pipeline: {nlp.pipe_names}") + "\n")
+    if frozen:
+        stdout.write(msg.info(f"Frozen components: {frozen}") + "\n")
+    if T["annotating_components"]:
+        stdout.write(msg.info(f"Set annotations on update for: {T['annotating_components']}") + "\n")
+    stdout.write(msg.info(f"Initial learn rate: {optimizer.learn_rate}") + "\n")
+    if checkpoint is not None:
+        stdout.write(msg.info(f"Going on after step {checkpoint.progress.step}") + "\n")
+    with nlp.select_pipes(disable=frozen):
+        log_step, finalize_logger = T["logger"](nlp, stdout, stderr)
+    try:
+        for _, info, is_best in steps:
+            if run.is_replaying:
+                if info["step"] == run.progress.step:
+                    assert checkpoint is not None
+                    checkpoint.restore(nlp, optimizer)
+                    run.is_replaying = False
+                continue
+            if is_best is not None:
+                run.note(info)
+                with nlp.select_pipes(disable=frozen):
+                    update_meta(T, nlp, info)
+                save_model(DIR_MODEL_LAST)
+                if is_best:
+                    save_model(DIR_MODEL_BEST)
+                save_checkpoint(output, nlp, optimizer, run.progress)
+                info["output_path"] = str(output / DIR_MODEL_LAST)
+            log_step(info if is_best is not None else None)
+    except Exception as error:
+        stdout.write(msg.warn(f"Aborting and saving the last model. Encountered exception: {error!r}") + "\n")
+        raise
+    finally:
+        finalize_logger()
+        if not run.is_replaying:
+            save_model(DIR_MODEL_LAST)
+    if optimizer.averages:
+        nlp.use_params(optimizer.averages)
+    stdout.write(msg.good("Saved pipeline to output directory", output / DIR_MODEL_LAST) + "\n")
+    return nlp
+
+
+class _Run:
+    """The pipeline as spaCy's loop sees it: as long as a run is replayed, it has no pipes and learns nothing.
+
+    nlp (Language): The pipeline.
+    checkpoint (Optional[Checkpoint]): Until where the run is replayed.
+    """
+
+    def __init__(self, nlp: Language, checkpoint: Optional[Checkpoint]) -> None:
+        self.nlp = nlp
+        self.progress = Progress() if checkpoint is None else checkpoint.progress
+        self.is_replaying = checkpoint is not None
+        self._n_replayed = 0
+
+    @property
+    def pipeline(self) -> Iterable[Tuple[str, Any]]:
+        return [] if self.is_replaying else self.nlp.pipeline
+
+    def update(self, examples: Any, **settings: Any) -> None:
+        if not self.is_replaying:
+            self.nlp.update(examples, **settings)
+
+    def use_params(self, params: Any) -> Any:
+        return self.nlp.use_params(params)
+
+    def evaluation(self, evaluate: Callable[[], Tuple[float, Dict[str, Any]]]) -> Callable[[], Tuple[float, Any]]:
+        """An evaluation that returns what it did the first time."""
+
+        def evaluated() -> Tuple[float, Any]:
+            if not self.is_replaying:
+                return evaluate()
+            found = self.progress.evaluations[self._n_replayed]
+            self._n_replayed += 1
+            return found["score"], found["scores"]
+
+        return evaluated
+
+    def before_update(self, callback: Optional[Callable[[Language, Dict[str, Any]], None]]) -> Any:
+        """The user's callback, which was called for the replayed steps before."""
+        if callback is None:
+            return None
+
+        def called(_: Any, info: Dict[str, Any]) -> None:
+            if not self.is_replaying:
+                callback(self.nlp, info)
+
+        return called
+
+    def note(self, info: Dict[str, Any]) -> None:
+        """Remember an evaluation."""
+        self.progress.step = info["step"]
+        self.progress.evaluations.append({"score": info["score"], "scores": info["other_scores"]})
+
+
+def own_random_numbers(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches, drawn with a state of Python's `random` of their own: what an update draws makes no
+    difference to the batches after it, and so they can be repeated without the updates.
+
+    batches (Iterator[Any]): The batches.
+    YIELDS (Any): The batches.
+    """
+    own = random.getstate()
+    while True:
+        others = random.getstate()
+        random.setstate(own)
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        finally:
+            own = random.getstate()
+            random.setstate(others)
+        yield batch
