@@ -4,16 +4,15 @@ python benchmarks/accuracy.py DATA [CELL]... [--encoders assets/encoders] [--wor
     [--results benchmarks/results/accuracy.json] [--list]
 
 A cell is CORPUS/HEAD/MODE/SEED, such as weibo/bilstm-attention-crf/full/0. A pattern such as "weibo/*" names
-several; without any, all are run. What is in the results already is skipped, so a run that was cut goes on. Each
-cell is trained in a process of its own, on one thread, with the config that `crf init-config` writes and what
-`CORPORA` and `MODES` change of it. The step is chosen on dev; the test set, where there is one, is scored once, at
-the end.
+several; without any, all are run. What is in the results already is skipped, and a cell that was cut goes on after
+its last evaluation. Each cell is trained in a process of its own, on one thread, with the config that
+`crf init-config` writes and what `CORPORA` and `MODES` change of it. The step is chosen on dev; the test set,
+where there is one, is scored once, at the end.
 
 DATA holds a folder for each corpus (msra, cluener, weibo, wnut17); scripts/fetch_encoders.py writes the encoders.
 """
 
 import argparse
-import gc
 import json
 import os
 import resource
@@ -35,7 +34,6 @@ import torch
 from spacy.language import Language
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
-from spacy.training.loop import train
 from spacy.util import load_config_from_str, registry
 
 from spacy_crf_ner.atomic_files import whole_file
@@ -44,7 +42,8 @@ from spacy_crf_ner.evaluation.predictions import predict, read_examples
 from spacy_crf_ner.evaluation.scores import score
 from spacy_crf_ner.formats.convert import convert
 from spacy_crf_ner.tagging import to_bio
-from spacy_crf_ner.training.optimizer import AdamW
+from spacy_crf_ner.training.checkpoints import last_checkpoint
+from spacy_crf_ner.training.loop import train
 
 HEADS = ("crf", "bilstm-crf", "bilstm-attention-crf")
 ENCODER = "training.optimizer.groups.encoder.learn_rate"
@@ -172,21 +171,21 @@ def train_cell(cell: str, args: argparse.Namespace) -> Dict[str, Any]:
     output = args.work / "models" / cell
     output.mkdir(parents=True, exist_ok=True)
     nlp = init_nlp(config_of(cell, paths, args))
-    begin = perf_counter()
-    train(nlp, output, stdout=sys.stderr, stderr=sys.stderr)
-    minutes = (perf_counter() - begin) / 60
-    optimizers = [found for found in gc.get_objects() if type(found) is AdamW]
+    train(nlp, output, resume=True, stdout=sys.stderr, stderr=sys.stderr)
+    checkpoint = last_checkpoint(output)
+    assert checkpoint is not None
+    seconds_per_step = float(numpy.median(numpy.diff(CLOCK)))
     modules = [shim._model for node in nlp.get_pipe("crf_ner").model.walk() for shim in node.shims]  # type: ignore
     modules.append(nlp.get_pipe("transformer").model.transformer)  # type: ignore[attr-defined]
     record = {
         "cell": cell,
         "changed": dict(args.set or ()),
         "trainable": sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad),
-        "optimizer_bytes": max(optimizer.state_bytes for optimizer in optimizers),
+        "optimizer_bytes": (checkpoint.folder / "optimizer.safetensors").stat().st_size,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "steps": len(CLOCK),
-        "seconds_per_step": float(numpy.median(numpy.diff(CLOCK))),
-        "minutes": minutes,
+        "steps": checkpoint.progress.step,
+        "seconds_per_step": seconds_per_step,
+        "minutes": checkpoint.progress.step * seconds_per_step / 60,
         "torch": torch.__version__,
         "spacy": spacy.__version__,
     }

@@ -6,7 +6,7 @@ from typing import Dict, List
 
 import pytest
 
-from spacy_crf_ner.atomic_files import whole_directory, whole_file
+from spacy_crf_ner.atomic_files import remove_leftovers, replaced_directory, whole_directory, whole_file
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
 
@@ -214,3 +214,39 @@ def test_directory_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="no"), whole_directory(tmp_path / "out") as made:
         fill(made, "a")
     assert snapshot(tmp_path) == {}
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["names are exchanged", "renamed twice"])
+def test_a_directory_takes_the_place_of_another(
+    tmp_path: Path, swaps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not swaps:
+        monkeypatch.setattr("spacy_crf_ner.atomic_files._swap", lambda one, other: False)
+    path = tmp_path / "new" / "folder"
+    for content in ("first", "second"):
+        with replaced_directory(path) as made:
+            made.mkdir()
+            (made / content).write_text(content)
+            assert path.is_dir() == (content == "second")
+        assert [file.name for file in path.iterdir()] == [content]
+        assert [left.name for left in path.parent.iterdir()] == ["folder"]
+
+
+def test_a_directory_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    with pytest.raises(KeyboardInterrupt), replaced_directory(tmp_path / "folder") as made:
+        made.mkdir()
+        (made / "new").touch()
+        raise KeyboardInterrupt
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "folder",
+        "folder/old",
+    ]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    for name in (".model-last-abc", ".model-lastly", "model-last", ".other-x"):
+        (tmp_path / name).mkdir()
+    remove_leftovers(tmp_path, "model-last")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".model-lastly", ".other-x", "model-last"]

@@ -51,6 +51,8 @@ SUBSTITUTES: Dict[str, str] = {
     "--gpu-id 0": "--gpu-id -1 --system.mixed_precision false --system.gpu_allocator null",
     "--dev corpus/sample/dev": "--dev corpus/sample/dev --training.max_steps 2 --training.eval_frequency 2"
     " --training.batcher.size 200",
+    "--resume training/": "--training.max_steps 2 --training.eval_frequency 2 --training.batcher.size 200"
+    " --resume training/",
     "--output training/": "--training.max_steps 2 --training.eval_frequency 2 --training.batcher.size 200"
     " --output training/",
 }

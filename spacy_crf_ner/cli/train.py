@@ -44,8 +44,8 @@ def train_cli(
                 "--output OUTPUT begins a training, --resume OUTPUT goes on with one; give one of both"
             )
         import_code(code)
-        setup_gpu(gpu_id)
         loaded = read_config(config, parse_config_overrides(ctx.args))
+        setup_gpu(gpu_id)
         folder = resume or output
         assert folder is not None
         if resume is not None:
@@ -79,7 +79,10 @@ def check_same(output: Path, config: Config) -> None:
     if checkpoint is None:
         return
     begun = util.load_config(checkpoint.folder / "pipeline" / "config.cfg", interpolate=True)
-    before, now = (util.dict_to_dot(c) for c in (begun, config.interpolate()))
+    before, now = (
+        {name: _rounded(value) for name, value in util.dict_to_dot(c).items()}
+        for c in (begun, config.interpolate())
+    )
     for name, value in now.items():
         # spaCy adds settings of its own to those of the file.
         if name in before and before[name] != value:
@@ -87,3 +90,10 @@ def check_same(output: Path, config: Config) -> None:
                 f"{show_path(output)}: the training was begun with {name} = {quote(before[name])}, not "
                 f"{quote(value)}; give the same config to go on, or another --output to begin anew"
             )
+
+
+def _rounded(value: Any) -> Any:
+    """spaCy's JSON reads the last bit of a float wrongly."""
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value

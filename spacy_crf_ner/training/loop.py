@@ -35,8 +35,8 @@ def train(
     *,
     resume: bool = False,
     use_gpu: int = -1,
-    stdout: IO = sys.stdout,
-    stderr: IO = sys.stderr,
+    stdout: Optional[IO] = None,
+    stderr: Optional[IO] = None,
 ) -> Language:
     """Train a pipeline as `spacy.training.loop.train` does, with the same result, and write checkpoints.
 
@@ -47,10 +47,11 @@ def train(
     output (Path): The directory.
     resume (bool): Go on after the last checkpoint in the directory, if there is one.
     use_gpu (int): The GPU, or -1.
-    stdout, stderr (IO): Where the logger writes.
+    stdout, stderr (Optional[IO]): Where the logger writes; None: the process's own.
     RETURNS (Language): The trained pipeline.
     RAISES (ValueError): The checkpoint is of another pipeline.
     """
+    stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
     msg = Printer(no_print=True)
     config = nlp.config.interpolate()
     if config["training"]["seed"] is not None:
