@@ -69,6 +69,7 @@ class EncoderShim(TorchShim, HFShim):
             self.base = {"name": self.spec.name, "fingerprint": fingerprint(transformer, tokenizer)}
         self._set(tokenizer, transformer)
         self._check_vocabulary(str(self.spec))
+        self._check_layers()
         self._check_window()
 
     def _without_code(self, tokenizer: Any) -> Any:
@@ -123,6 +124,7 @@ class EncoderShim(TorchShim, HFShim):
             pad_id=tokenizer.pad_token_id or 0,
             max_padded_tokens=spec.max_padded_tokens,
             autocast_dtype=half_dtype(spec.mixed_precision),
+            averaged_layers=spec.averaged_layers,
         ).to(get_torch_default_device())
 
     def _check_vocabulary(self, which: str) -> None:
@@ -142,6 +144,15 @@ class EncoderShim(TorchShim, HFShim):
                 f"{self.spec} does not take a window of {self.windowing.window} word-pieces "
                 f"({error}): set window to less"
             ) from error
+
+    def _check_layers(self) -> None:
+        """An encoder says in its configuration how many layers it has, whatever it calls them."""
+        n_layers = self.transformer.config.num_hidden_layers
+        if self.spec.averaged_layers > n_layers:
+            raise ValueError(
+                f"averaged_layers must be at most {n_layers}, the layers of {self.spec}, got "
+                f"{self.spec.averaged_layers}"
+            )
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable[[Any], Any]]:
         """As `TorchShim.begin_update`; an encoder that is all frozen is a fixed function without dropout."""

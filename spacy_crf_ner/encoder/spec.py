@@ -37,6 +37,7 @@ class EncoderSpec:
     mixed_precision: Precision = False
     save_mode: str = "full"
     split_tokens: Optional[bool] = None
+    averaged_layers: int = 1
 
     def __post_init__(self) -> None:
         for name in (TRUST, "auto_map"):
@@ -58,6 +59,10 @@ class EncoderSpec:
             raise ValueError('save_mode = "adapter" saves only the adapter, but lora is not set')
         if self.max_padded_tokens < 1:
             raise ValueError(f"max_padded_tokens = {self.max_padded_tokens}, but it must be at least 1")
+        if self.averaged_layers < 1:
+            raise ValueError(
+                f"averaged_layers must be 1 or more, got {self.averaged_layers}; 1 is only the last layer"
+            )
 
     def __str__(self) -> str:
         return f"encoder {quote_path(self.name)}"

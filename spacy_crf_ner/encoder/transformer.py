@@ -40,6 +40,7 @@ def Transformer(
     tokenizer_config: Optional[Dict[str, Any]] = None,
     transformer_config: Optional[Dict[str, Any]] = None,
     split_tokens: Optional[bool] = None,
+    averaged_layers: int = 1,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """Build a pretrained encoder for spacy-transformers' `transformer` pipe, whose listeners work as always.
 
@@ -47,7 +48,7 @@ def Transformer(
     text is split into word-pieces once; those are cut into windows; where two windows overlap, a word-piece gets
     the mean of its two representations, weighted by the distances to the windows' cut edges. `doc._.trf_data`
     holds one sequence per doc, *shape:* (1, n_wordpieces, width). The encoder is loaded at `initialize`, and saved
-    with the pipeline. The pooler is left out, and only the last layer's output is handed on.
+    with the pipeline. The pooler is left out.
 
     name (str): The encoder: a name on the hub, or a folder.
     window (Optional[int]): Word-pieces that the encoder sees at a time, special tokens counted. None: 128, or
@@ -74,6 +75,7 @@ def Transformer(
     split_tokens (Optional[bool]): Cut word-pieces that run over several tokens, so that each token has its own.
         None: of the tokenizers that make such pieces, SentencePiece and byte-level BPE, in Chinese, Japanese and
         Thai; a pipeline that was saved before this setting was there goes on as it was.
+    averaged_layers (int): How many of the last layers' outputs are averaged: 1 hands on that of the last.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model.
     RAISES (ValueError): Settings do not go together. At `initialize`: they do not fit the encoder.
     RAISES (OSError): At `initialize`: the encoder is in no folder, not in the cache, and cannot be downloaded.
@@ -94,6 +96,7 @@ def Transformer(
         mixed_precision=mixed_precision,
         save_mode=save_mode,
         split_tokens=split_tokens,
+        averaged_layers=averaged_layers,
     )
     return Encoder(EncoderShim(spec, grad_scaler_config or {}))
 

@@ -14,10 +14,11 @@ class WindowedEncoder(nn.Module):
     """A Hugging Face encoder (its parameters are `transformer.*`) behind windows and buckets.
 
     transformer (nn.Module): Takes `input_ids`, `attention_mask` and perhaps `token_type_ids`, batch first, and
-        returns an object with `last_hidden_state`.
+        returns an object with `last_hidden_state`, and on request with `hidden_states`.
     pad_id (int): The word-piece that fills up.
     max_padded_tokens (int): The most word-pieces of one pass, padding counted.
     autocast_dtype (Optional[torch.dtype]): Type to compute in on a GPU; None for full precision.
+    averaged_layers (int): How many of the last layers' outputs are averaged.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class WindowedEncoder(nn.Module):
         pad_id: int,
         max_padded_tokens: int,
         autocast_dtype: Optional[torch.dtype] = None,
+        averaged_layers: int = 1,
     ) -> None:
         super().__init__()
         self.transformer = transformer
         self.pad_id = pad_id
         self.max_padded_tokens = max_padded_tokens
         self.autocast_dtype = autocast_dtype
+        self.averaged_layers = averaged_layers
 
     @property
     def is_trainable(self) -> bool:
@@ -43,17 +46,20 @@ class WindowedEncoder(nn.Module):
         """Encode texts.
 
         batch (WindowBatch): At least one window.
-        RETURNS (Tensor): *Shape:* (n_rows, width), float32: the last layer's output for the texts' word-pieces,
+        RETURNS (Tensor): *Shape:* (n_rows, width), float32: the last layers' output for the texts' word-pieces,
             one text after the other, each with the special tokens of its ends.
         """
         parameter = next(self.parameters())
+        asked = {"output_hidden_states": True} if self.averaged_layers > 1 else {}
 
         def run(inputs: Dict[str, Ids]) -> Tensor:
             with autocast(parameter.device, self.autocast_dtype):
                 output = self.transformer(
-                    **{name: torch.from_numpy(ids).to(parameter.device) for name, ids in inputs.items()}
+                    **{name: torch.from_numpy(ids).to(parameter.device) for name, ids in inputs.items()}, **asked
                 )
-            return output.last_hidden_state.float()
+            if self.averaged_layers == 1:
+                return output.last_hidden_state.float()
+            return torch.stack(output.hidden_states[-self.averaged_layers :]).float().mean(dim=0)
 
         return encode(
             run, batch, torch_arrays(parameter), pad_id=self.pad_id, max_padded_tokens=self.max_padded_tokens

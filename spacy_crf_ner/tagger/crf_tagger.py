@@ -31,6 +31,7 @@ def CRFTagger(
     max_padded_tokens: int = 8192,
     mixed_precision: Precision = False,
     grad_scaler_config: Optional[Dict[str, Any]] = None,
+    drop_vectors: bool = False,
 ) -> Model[List[Doc], Potentials]:
     """Build a BiLSTM-attention-CRF tagger over token vectors.
 
@@ -47,6 +48,8 @@ def CRFTagger(
     mixed_precision (Precision): False, "bf16", or "fp16" (as True): run the head in half precision on a GPU; its
         last layer and the CRF never are. A loaded model runs in full precision on a CPU.
     grad_scaler_config (Optional[Dict]): Arguments of Thinc's `PyTorchGradScaler`, for "fp16".
+    drop_vectors (bool): Whether training drops cells of the token vectors too, at its dropout rate. `CharEmbed`
+        does so itself.
     RETURNS (Model[List[Doc], Potentials]): Refs "tok2vec" and "output_layer"; the attr "resize_output".
     RAISES (ValueError): `mixed_precision` is unknown. At `initialize`: the sizes do not fit together, or mixed
         precision on a CPU.
@@ -67,7 +70,12 @@ def CRFTagger(
             autocast_dtype=dtype,
             **settings,
         ),
-        attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs, "dropout_rate": 0.0},
+        attrs={
+            "convert_inputs": _convert_inputs,
+            "convert_outputs": _convert_outputs,
+            "dropout_rate": 0.0,
+            "drop_vectors": drop_vectors,
+        },
         dims={"nI": None, "nO": None},
         shims=[
             TorchShim(
@@ -130,15 +138,19 @@ def _convert_inputs(
     model: Model[List[Floats2d], Potentials], X: List[Floats2d], is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], List[Floats2d]]]:
     shim = cast(PyTorchShim, model.shims[0])
-    lengths = [len(x) for x in X]
+    lengths: Any = [len(x) for x in X]
+    rate = model.attrs["dropout_rate"] if is_train else 0.0
     if is_train:
-        shim._model.set_dropout(model.attrs["dropout_rate"])
+        shim._model.set_dropout(rate)
     # shape: (n_tokens, width): all docs, one after the other
-    vectors = xp2torch(model.ops.flatten(X), requires_grad=is_train, device=shim.device)
+    flat: Any = model.ops.flatten(X)
+    mask: Any = model.ops.get_dropout_mask(flat.shape, rate) if rate and model.attrs["drop_vectors"] else None
+    vectors = xp2torch(flat if mask is None else flat * mask, requires_grad=is_train, device=shim.device)
 
     def backprop(d_inputs: ArgsKwargs) -> List[Floats2d]:
         # shape: (n_tokens, width) -> (n_tokens of the doc, width) each
-        return model.ops.unflatten(torch2xp(d_inputs.args[0]), lengths)  # type: ignore
+        gradient: Any = torch2xp(d_inputs.args[0])
+        return model.ops.unflatten(gradient if mask is None else gradient * mask, lengths)
 
     return ArgsKwargs(args=(vectors, lengths), kwargs={}), backprop
 

@@ -291,6 +291,21 @@ def test_a_budget_of_nothing_is_refused(encoder: Path) -> None:
         encoder_pipeline(encoder, initialize=False, max_padded_tokens=0)
 
 
+def test_more_layers_than_there_are_cannot_be_averaged(encoder: Path) -> None:
+    with pytest.raises(ValueError, match="averaged_layers must be 1 or more, got 0"):
+        encoder_pipeline(encoder, initialize=False, averaged_layers=0)
+    with pytest.raises(ValueError, match="averaged_layers must be at most 2, the layers of encoder .*, got 3"):
+        encoder_pipeline(encoder, averaged_layers=3)
+
+
+def test_averaged_layers_come_back_from_the_disk(encoder: Path, tmp_path: Path) -> None:
+    nlp = encoder_pipeline(encoder, averaged_layers=2)
+    before = vectors(nlp)
+    nlp.to_disk(tmp_path)
+    assert (vectors(spacy.load(tmp_path)) == before).all()
+    assert (vectors(encoder_pipeline(encoder)) != before).any()
+
+
 # What is saved comes back exactly, and nothing else changes
 
 

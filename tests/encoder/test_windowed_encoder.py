@@ -155,3 +155,14 @@ def test_an_encoder_that_is_all_frozen_is_not_trainable() -> None:
     assert encoder.is_trainable
     encoder.requires_grad_(False)
     assert not encoder.is_trainable
+
+
+def test_the_last_layers_may_be_averaged() -> None:
+    batch = batch_of([[5], [3]])
+    ids = [torch.tensor(x[None]) for x in batch.input_ids]
+    with torch.no_grad():
+        hidden = [BERT(input_ids=x, output_hidden_states=True).hidden_states for x in ids]
+        for n in (1, 2):
+            encoder = WindowedEncoder(BERT, pad_id=0, max_padded_tokens=64, averaged_layers=n).eval()
+            expected = torch.cat([torch.stack(layers[-n:]).mean(dim=0)[0] for layers in hidden])
+            torch.testing.assert_close(encoder(batch), expected, atol=1e-5, rtol=1e-4)

@@ -232,6 +232,38 @@ def test_output_is_one_emission_array_a_doc(docs: List[Doc]) -> None:
     assert {x.dtype for x in potentials.by_doc()} == {numpy.dtype("float32")}
 
 
+@pytest.mark.parametrize("drop_vectors", [False, True])
+def test_training_may_drop_cells_of_the_token_vectors(docs: List[Doc], drop_vectors: bool) -> None:
+    """Behind vectors of ones, a last layer that sums up, and no other dropout."""
+    gradients: List[Any] = []
+
+    def ones(model: Model, docs: List[Doc], is_train: bool) -> Any:
+        return [numpy.ones((len(doc), 64), dtype="f") for doc in docs], gradients.extend
+
+    model = CRFTagger(Model("ones", ones), lstm_depth=0, attention_heads=0, drop_vectors=drop_vectors)
+    model.get_ref("output_layer").set_dim("nO", 5)
+    model.initialize(X=docs)
+    head = model.get_ref("output_layer").shims[0]._model
+    head.head.output.weight.data.fill_(1.0)
+    head.head.output.bias.data.zero_()
+    head.head.dropout = nn.Identity()
+    set_dropout_rate(model, 0.5)
+    potentials, backprop = model.begin_update(docs)
+    emissions: Any = potentials.emissions.dataXd
+    sums = emissions[:, 0].copy()
+    emissions[:] = 1.0
+    backprop(potentials)
+    kept = numpy.concatenate(gradients) != 0
+    if drop_vectors:
+        assert 0.4 < kept.mean() < 0.6
+        # What stays is twice as large.
+        assert (sums == 2.0 * kept.sum(axis=1)).all()
+    else:
+        assert kept.all() and (sums == 64.0).all()
+    predicted: Any = model.predict(docs).emissions.dataXd
+    assert (predicted == 64.0).all()
+
+
 def test_training_dropout_reaches_the_torch_head(docs: List[Doc]) -> None:
     model = small_tagger()
     model.initialize(X=docs)
