@@ -26,7 +26,11 @@ from thinc.api import fix_random_seed, set_gpu_allocator
 from wasabi import Printer
 
 from spacy_crf_ner.atomic_files import remove_leftovers, replaced_directory
+from spacy_crf_ner.training.adversarial import FastGradient
 from spacy_crf_ner.training.checkpoints import Checkpoint, Progress, last_checkpoint, save_checkpoint
+
+ADVERSARIAL = "adversarial"
+"""The section of a config that names a `FastGradient`."""
 
 
 def train(
@@ -41,7 +45,8 @@ def train(
     """Train a pipeline as `spacy.training.loop.train` does, with the same result, and write checkpoints.
 
     At each evaluation, model-last, if it is the best also model-best, and a checkpoint are written, each whole or
-    not at all. What an interrupt or an error ends is saved as model-last.
+    not at all. What an interrupt or an error ends is saved as model-last. A section ``[adversarial]`` of the
+    config is heeded, which spaCy's function passes over.
 
     nlp (Language): The pipeline, as `init_nlp` makes it from the config.
     output (Path): The directory.
@@ -65,7 +70,8 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(output, DIR_MODEL_LAST, DIR_MODEL_BEST)
     checkpoint = last_checkpoint(output) if resume else None
-    run = _Run(nlp, checkpoint)
+    adversarial = registry.resolve({"adversarial": config[ADVERSARIAL]}) if ADVERSARIAL in config else {}
+    run = _Run(nlp, checkpoint, adversarial.get("adversarial"))
 
     def save_model(name: str) -> None:
         with nlp.use_params(optimizer.averages), replaced_directory(output / name) as path:
@@ -131,10 +137,14 @@ class _Run:
 
     nlp (Language): The pipeline.
     checkpoint (Optional[Checkpoint]): Until where the run is replayed.
+    adversarial (Optional[FastGradient]): How a batch is learnt, if not plainly.
     """
 
-    def __init__(self, nlp: Language, checkpoint: Optional[Checkpoint]) -> None:
+    def __init__(
+        self, nlp: Language, checkpoint: Optional[Checkpoint], adversarial: Optional[FastGradient] = None
+    ) -> None:
         self.nlp = nlp
+        self.adversarial = adversarial
         self.progress = Progress() if checkpoint is None else checkpoint.progress
         self.is_replaying = checkpoint is not None
         self._n_replayed = 0
@@ -144,8 +154,12 @@ class _Run:
         return [] if self.is_replaying else self.nlp.pipeline
 
     def update(self, examples: Any, **settings: Any) -> None:
-        if not self.is_replaying:
+        if self.is_replaying:
+            return
+        if self.adversarial is None:
             self.nlp.update(examples, **settings)
+        else:
+            self.adversarial.update(self.nlp, examples, **settings)
 
     def use_params(self, params: Any) -> Any:
         return self.nlp.use_params(params)

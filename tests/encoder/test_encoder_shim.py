@@ -294,7 +294,7 @@ def test_a_budget_of_nothing_is_refused(encoder: Path) -> None:
 def test_more_layers_than_there_are_cannot_be_averaged(encoder: Path) -> None:
     with pytest.raises(ValueError, match="averaged_layers must be 1 or more, got 0"):
         encoder_pipeline(encoder, initialize=False, averaged_layers=0)
-    with pytest.raises(ValueError, match="averaged_layers must be at most 2, the layers of encoder .*, got 3"):
+    with pytest.raises(ValueError, match=r"averaged_layers must be at most 2, the layers of encoder .*, got 3"):
         encoder_pipeline(encoder, averaged_layers=3)
 
 
