@@ -56,7 +56,8 @@ class Corpus:
 
     encoder (str): A folder of ENCODERS.
     files (Dict[str, str]): The files of the splits.
-    epochs (int): How often training goes over it.
+    epochs (float): How often training goes over it.
+    rate (float): The encoder's rate where all of it learns.
     size (int): Word-pieces of a batch, padding counted.
     lang (str): Its language.
     settings (Dict[str, Any]): Those of its reader.
@@ -64,33 +65,38 @@ class Corpus:
 
     encoder: str
     files: Dict[str, str]
-    epochs: int
+    epochs: float
+    rate: float
     size: int = 1000
     lang: str = "zh"
     settings: Dict[str, Any] = field(default_factory=dict)
 
 
 CORPORA = {
-    "msra": Corpus("m3e-small", {split: f"{split}.bio" for split in ("train", "dev", "test")}, epochs=2),
-    "cluener": Corpus("m3e-small", {"train": "train.json", "dev": "dev.json"}, epochs=6),
+    "msra": Corpus(
+        "m3e-small", {split: f"{split}.bio" for split in ("train", "dev", "test")}, epochs=3, rate=1.5e-4
+    ),
+    "cluener": Corpus("m3e-small", {"train": "train.json", "dev": "dev.json"}, epochs=5, rate=2e-4),
     "weibo": Corpus(
         "m3e-small",
         {split: f"weiboNER_2nd_conll.{split}" for split in ("train", "dev", "test")},
-        epochs=20,
+        epochs=12,
+        rate=2e-4,
         size=600,
         settings={"repair": True},
     ),
     "wnut17": Corpus(
         "all-MiniLM-L6-v2",
         {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"},
-        epochs=8,
+        epochs=6,
+        rate=1e-4,
         size=600,
         lang="en",
     ),
 }
 
 MODES: Dict[str, Dict[str, Any]] = {
-    "full": {ENCODER: 1e-4},
+    "full": {},
     "lora-qk": {"training.optimizer.groups.lora.learn_rate": 2e-3},
     "lora-all": {
         "training.optimizer.groups.lora.learn_rate": 1e-3,
@@ -98,7 +104,7 @@ MODES: Dict[str, Dict[str, Any]] = {
     },
     "frozen": {"components.transformer.model.freeze": "all"},
 }
-"""What is changed of the config that `crf init-config` writes. The rates were chosen on dev."""
+"""What is changed of the config that `crf init-config` writes, beside `Corpus.rate`; chosen on dev."""
 
 
 def all_cells() -> List[str]:
@@ -135,6 +141,7 @@ def config_of(cell: str, paths: Dict[str, Path], args: argparse.Namespace) -> An
         "system.seed": int(seed),
         "components.transformer.model.local_files_only": True,
         "training.batcher.size": corpus.size,
+        **({ENCODER: corpus.rate} if mode == "full" else {}),
         **MODES[mode],
         **dict(args.set or ()),
     }

@@ -132,7 +132,7 @@ def test_every_registered_name_is_in_the_reference() -> None:
     setup = (ROOT / "setup.cfg").read_text(encoding="utf8")
     names = re.findall(r"^    (spacy-crf-ner\.\S+) =", setup, flags=re.MULTILINE)
     page = (DOCS / "reference.md").read_text(encoding="utf8")
-    assert len(names) == 11
+    assert len(names) == 12
     assert not [name for name in ["crf_ner", *names] if f"`{name}`" not in page]
 
 
@@ -265,3 +265,9 @@ def test_the_picture_shows_what_the_readme_prints() -> None:
         before, rest = rest.split(text, 1)
         pieces += [(before, ""), (text, label)]
     assert picture == example.draw([piece for piece in [*pieces, (rest, "")] if piece[0]])
+
+
+def test_the_tables_of_accuracy_are_those_of_the_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy_tables.py"), "--check"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
