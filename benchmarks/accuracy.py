@@ -3,11 +3,12 @@
 python benchmarks/accuracy.py DATA [CELL]... [--encoders assets/encoders] [--work training/accuracy]
     [--results benchmarks/results/accuracy.json] [--list]
 
-A cell is CORPUS/HEAD/MODE/SEED, such as weibo/bilstm-attention-crf/full/0. A pattern such as "weibo/*" names
-several; without any, all are run. What is in the results already is skipped, and a cell that was cut goes on after
-its last evaluation. Each cell is trained in a process of its own, on one thread, with the config that
-`crf init-config` writes and what `CORPORA` and `MODES` change of it. The step is chosen on dev; the test set,
-where there is one, is scored once, at the end.
+A cell is CORPUS/HEAD/MODE/SEED, such as weibo/bilstm-attention-crf/full/0, or CORPUS/HEAD/MODE/SEED/CHANGE for
+what one change of the config gains (`CHANGES`). A pattern such as "weibo/*" names several; without any, all are
+run. What is in the results already is skipped, and a cell that was cut goes on after its last evaluation. Each
+cell is trained in a process of its own, on one thread, with the config that `crf init-config` writes and what
+`CORPORA` and `MODES` change of it. The step is chosen on dev; the test set, where there is one, is scored once,
+at the end.
 
 DATA holds a folder for each corpus (msra, cluener, weibo, wnut17); scripts/fetch_encoders.py writes the encoders.
 """
@@ -106,6 +107,24 @@ MODES: Dict[str, Dict[str, Any]] = {
 }
 """What is changed of the config that `crf init-config` writes, beside `Corpus.rate`; chosen on dev."""
 
+AUGMENTER = "corpora.train.augmenter"
+RECOMBINE = "spacy-crf-ner.Recombine.v1"
+CHANGES: Dict[str, Dict[str, Any]] = {
+    "half the encoder's rate": {ENCODER: 0.5},
+    "twice the encoder's rate": {ENCODER: 2.0},
+    "layer decay 0.8": {"training.optimizer.groups.encoder.layer_decay": 0.8},
+    "moving averages": {"training.optimizer.ema_decay": 0.99},
+    "mean of the last three layers": {"components.transformer.model.averaged_layers": 3},
+    "adversarial": {"adversarial": {"@misc": "spacy-crf-ner.FastGradient.v1", "epsilon": 1.0}},
+    "token vectors dropped": {"components.crf_ner.model.drop_vectors": True},
+    "dropout 0.3": {"training.dropout": 0.3, "components.crf_ner.model.drop_vectors": True},
+    "windows of 256": {"components.transformer.model.window": 256},
+    "entities swapped": {AUGMENTER: {"@augmenters": RECOMBINE, "swap": 1.0}},
+    "sentences joined": {AUGMENTER: {"@augmenters": RECOMBINE, "joined": 0.5}},
+}
+"""One change at a time, on two corpora; a number for the encoder's rate is a factor."""
+ABLATION = ("weibo", "wnut17")
+
 
 def all_cells() -> List[str]:
     """The cells of the table: of MSRA one seed; of the others, three seeds of the whole head."""
@@ -115,6 +134,7 @@ def all_cells() -> List[str]:
         for head in HEADS:
             seeds = (0, 1, 2) if head == HEADS[-1] else (0,)
             cells += [f"{corpus}/{head}/{mode}/{seed}" for mode in MODES for seed in seeds]
+    cells += [f"{corpus}/{HEADS[-1]}/full/0/{change}" for change in CHANGES for corpus in ABLATION]
     return cells
 
 
@@ -131,8 +151,11 @@ def corpus_of(name: str, args: argparse.Namespace) -> Dict[str, Path]:
 
 def config_of(cell: str, paths: Dict[str, Path], args: argparse.Namespace) -> Any:
     """The config of a cell."""
-    name, head, mode, seed = cell.split("/")
-    corpus = CORPORA[name]
+    name, head, mode, seed, *change = cell.split("/")
+    corpus, changes = CORPORA[name], dict(CHANGES[change[0]] if change else {})
+    if ENCODER in changes:
+        changes[ENCODER] *= corpus.rate
+    sections = {name: changes.pop(name) for name in list(changes) if "." not in name}
     encoder = (args.encoders / corpus.encoder).resolve()
     text = init_config(lang=corpus.lang, encoder=str(encoder), head=head, lora=mode.startswith("lora"))
     overrides = {
@@ -143,6 +166,7 @@ def config_of(cell: str, paths: Dict[str, Path], args: argparse.Namespace) -> An
         "training.batcher.size": corpus.size,
         **({ENCODER: corpus.rate} if mode == "full" else {}),
         **MODES[mode],
+        **changes,
         **dict(args.set or ()),
     }
     n_pieces = sum(len(example.reference) for example in read_examples(paths["train"], spacy.blank(corpus.lang)))
@@ -156,7 +180,9 @@ def config_of(cell: str, paths: Dict[str, Path], args: argparse.Namespace) -> An
         "training.optimizer.schedule.total_steps": steps,
         "training.before_update": {"@callbacks": "accuracy.clock"},
     }
-    return load_config_from_str(text, overrides=overrides, interpolate=False)
+    config = load_config_from_str(text, overrides=overrides, interpolate=False)
+    config.update(sections)
+    return config
 
 
 CLOCK: List[float] = []
@@ -173,8 +199,7 @@ def train_cell(cell: str, args: argparse.Namespace) -> Dict[str, Any]:
     RETURNS (Dict[str, Any]): Its record.
     """
     torch.set_num_threads(1)
-    name = cell.split("/")[0]
-    paths = corpus_of(name, args)
+    paths = corpus_of(cell.split("/")[0], args)
     output = args.work / "models" / cell
     output.mkdir(parents=True, exist_ok=True)
     nlp = init_nlp(config_of(cell, paths, args))

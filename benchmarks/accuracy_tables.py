@@ -3,7 +3,7 @@
 python benchmarks/accuracy_tables.py [--check]
 
 Each goes between two comments: <!-- accuracy NAME --> and <!-- end -->, where NAME is a corpus, tags/CORPUS for F1
-by token, or "best" for the best of each corpus. --check only says whether a page is out of date.
+by token, "best" for the best of each corpus, or "ablation". --check only says whether a page is out of date.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def by_cell(records: Records, corpus: str) -> Dict[str, List[Dict[str, Any]]]:
     """The records of a corpus, all seeds of a head and a mode together."""
     cells: Dict[str, List[Dict[str, Any]]] = {}
     for record in records:
-        name, head, mode, _ = record["cell"].split("/")
-        if name == corpus:
+        name, head, mode, _, *change = record["cell"].split("/")
+        if name == corpus and not change:
             cells.setdefault(f"{head}/{mode}", []).append(record)
     return cells
 
@@ -91,17 +91,34 @@ def best_table(records: Records, _: str) -> str:
         found = [record for record in records if record["cell"].startswith(f"{corpus}/")]
         if found:
             best = max(found, key=lambda record: record["dev"]["f"])
-            _, head, mode, _ = best["cell"].split("/")
+            _, head, mode, *_ = best["cell"].split("/")
             test = f"{best['test']['f']:.3f}" if "test" in best else "-"
             rows.append([name, f"{head}, {MODES[mode]}", f"{best['dev']['f']:.3f}", test])
     return table(("corpus", "pipeline", "dev F1", "test F1"), rows)
+
+
+def ablation_table(records: Records, _: str) -> str:
+    """What each change of the config gains on dev, by corpus."""
+    found = {record["cell"]: record["dev"]["f"] for record in records}
+    changed = [cell for cell in found if cell.count("/") == 4]
+    corpora = [corpus for corpus in CORPORA if any(cell.startswith(f"{corpus}/") for cell in changed)]
+    rows = []
+    for change in dict.fromkeys(cell.rsplit("/", 1)[1] for cell in changed):
+        row = [change]
+        for corpus in corpora:
+            base = f"{corpus}/bilstm-attention-crf/full/0"
+            score = found.get(f"{base}/{change}")
+            row.append("-" if score is None else f"{score:.3f} ({score - found[base]:+.3f})")
+        rows.append(row)
+    return table(("change", *(f"{CORPORA[corpus]}, dev F1" for corpus in corpora)), rows, n_left=1)
 
 
 def made(records: Records, name: str) -> str:
     """The table of a name."""
     kind, _, corpus = name.rpartition("/")
     makers: Dict[str, Callable[[Records, str], str]] = {"tags": tag_table, "": corpus_table}
-    return best_table(records, name) if name == "best" else makers[kind](records, corpus)
+    wholes = {"best": best_table, "ablation": ablation_table}
+    return wholes[name](records, name) if name in wholes else makers[kind](records, corpus)
 
 
 def main() -> None:
