@@ -13,8 +13,6 @@ from spacy.language import Language
 from spacy.training import Example
 from torch import nn
 
-from spacy_crf_ner.encoder.encoder_shim import EncoderShim
-
 
 class FastGradient:
     """`spacy-crf-ner.FastGradient.v1`: what ``[adversarial]`` of a config names, for `crf train`.
@@ -78,6 +76,8 @@ def word_embeddings(nlp: Language) -> List[nn.Parameter]:
     nlp (Language): The pipeline.
     RETURNS (List[nn.Parameter]): *Shape:* (n_pieces, width) each.
     """
+    from spacy_crf_ner.encoder.encoder_shim import EncoderShim  # with transformers, which few trainings need
+
     shims = {
         id(shim): shim
         for _, pipe in nlp.pipeline
