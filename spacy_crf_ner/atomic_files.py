@@ -11,6 +11,9 @@ from typing import Iterator, Sequence, Union
 
 from spacy_crf_ner.messages import quote, show_path
 
+_PREVIOUS = "previous"
+"""What a directory is called that another one takes the place of."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -78,19 +81,25 @@ def replaced_directory(path: Path) -> Iterator[Path]:
             made = Path(scratch) / target.name
             yield made
             if target.is_dir() and not _swap(made, target):
-                target.rename(Path(scratch) / "previous")
+                target.rename(Path(scratch) / _PREVIOUS)
             if made.is_dir() and not target.is_dir():
                 made.rename(target)
 
 
 def remove_leftovers(folder: Path, *names: str) -> None:
-    """Delete the temporary directories that a process left which was killed while it wrote.
+    """Delete the temporary directories that a process left which was killed while it wrote. One that was killed
+    after it had moved the old directory away has the new one put into its place.
 
     folder (Path): Where they are. No other process may be writing there.
     names (str): The names of what it wrote.
     """
     for name in names:
         for path in folder.glob(f".{name}-*"):
+            children = {child.name: child for child in path.iterdir()}
+            if children.pop(_PREVIOUS, None) is not None:
+                for whole, made in children.items():
+                    if not (folder / whole).exists():
+                        made.rename(folder / whole)
             shutil.rmtree(path, ignore_errors=True)
 
 

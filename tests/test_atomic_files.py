@@ -250,3 +250,34 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path, "model-last")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".model-lastly", ".other-x", "model-last"]
+
+
+@posix
+@pytest.mark.parametrize("name", ["model-last", "step-00000004"])
+def test_what_was_killed_between_two_renames_is_put_into_place(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where names cannot be exchanged. A child process dies between the two."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "old").touch()
+    process = os.fork()
+    if process == 0:
+        rename, n_made = Path.rename, 0
+
+        def dying(self: Path, target: Path) -> Path:
+            nonlocal n_made
+            n_made += 1
+            if n_made == 2:
+                os._exit(9)
+            return rename(self, target)
+
+        monkeypatch.setattr("spacy_crf_ner.atomic_files._swap", lambda one, other: False)
+        monkeypatch.setattr(Path, "rename", dying)
+        with replaced_directory(tmp_path / name) as made:
+            made.mkdir()
+            (made / "new").touch()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+    assert not (tmp_path / name).exists()
+    remove_leftovers(tmp_path, name.partition("-0")[0])
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [name, f"{name}/new"]

@@ -3,11 +3,14 @@
 import hashlib
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Dict, List, Optional, Sequence
+from typing import Annotated, Dict, List, Optional, Sequence, Set, Tuple
 
+import spacy
 import typer
+from spacy import util
 from spacy.cli._util import parse_config_overrides
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
@@ -19,20 +22,21 @@ from spacy_crf_ner.atomic_files import whole_file
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._options import EncodingOption, FunctionsOption, GpuOption
-from spacy_crf_ner.cli.train import check_same, read_config
+from spacy_crf_ner.cli.train import read_config
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, predict, read_examples
 from spacy_crf_ner.evaluation.scores import score
 from spacy_crf_ner.formats.plain_text import read_texts
-from spacy_crf_ner.formats.source import find_files
-from spacy_crf_ner.messages import show_path
-from spacy_crf_ner.ner.distillation import DIVERGENCES, TEMPERATURE
-from spacy_crf_ner.ner.student_config import recognizer_in, student_config
+from spacy_crf_ner.formats.source import STDIN, find_files
+from spacy_crf_ner.messages import one_line, show_path
+from spacy_crf_ner.ner.distillation import OBJECTIVES, TEMPERATURE, Lesson
+from spacy_crf_ner.ner.student_config import check_end, recognizer_in, student_config
 from spacy_crf_ner.ner.teacher_cache import TeacherCache
+from spacy_crf_ner.tagger.potentials import Potentials
 from spacy_crf_ner.training.loop import train
 
 CONFIG, CACHE = "config.cfg", "teacher"
 
-What = Enum("What", {name: name for name in DIVERGENCES}, type=str)  # type: ignore[misc]
+Objective = Enum("Objective", {name: name for name in OBJECTIVES}, type=str)  # type: ignore[misc]
 
 
 @app.command("distill", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -55,7 +59,7 @@ def distill_cli(
     temperature: Annotated[float, Option(help="The higher, the more counts what the teacher holds unlikely")] = (
         TEMPERATURE
     ),
-    of: Annotated[What, Option(help="What of the teacher is learnt")] = What.sequences,  # type: ignore[attr-defined]
+    objective: Annotated[Objective, Option(help="What the student learns of the teacher")] = Objective.sequences,  # type: ignore[attr-defined]
     gold_repeats: Annotated[int, Option(min=1, help="How often each doc of --train comes per pass")] = 1,
     cache: Annotated[
         Optional[Path], Option(help="Directory for what the teacher says  [default: OUTPUT/teacher]")
@@ -76,28 +80,25 @@ def distill_cli(
     """
     msg = Printer()
     with one_line_errors(), orderly_termination():
-        overrides = parse_config_overrides(ctx.args)
-        student = read_config(config, overrides)
+        student = read_config(config, parse_config_overrides(ctx.args))
+        lesson = {"alpha": alpha, "temperature": temperature, "objective": objective.value}
+        # What is wrong is said before the teacher reads for hours.
+        Lesson((), (), _unasked, **lesson)
         _check_student(config, student)
-        knowing = load_pipeline(teacher, code=code, gpu_id=gpu_id)
-        name = component_name(knowing, teacher, component)
-        cache = cache or output / CACHE
-        examples = read_examples(gold, knowing)
-        filled = fill_cache(cache, knowing, name, examples, [gold], texts or [], encoding)
+        if any(str(path) == STDIN for path in texts or ()):
+            raise ValueError("--texts -: texts are read twice, which standard input cannot be; name a file")
+        read_examples(dev, spacy.blank(student.interpolate()["nlp"]["lang"]))
+        filled, labels = _taught(
+            cache or output / CACHE, teacher, component, gold, texts or [], encoding, code=code, gpu_id=gpu_id
+        )
+        n_docs = filled.about["n_docs"]
         msg.good(
-            f"The teacher has read {filled.about['n_docs']['gold']:,} annotated docs and "
-            f"{filled.about['n_docs']['texts']:,} texts: {show_path(cache)}"
+            f"The teacher has read {n_docs['gold']:,} annotated docs and {n_docs['texts']:,} texts: "
+            f"{show_path(filled.folder)}"
         )
         made = student_config(
-            student,
-            filled,
-            gold=gold,
-            dev=dev,
-            labels={ent.label_ for example in examples for ent in example.reference.ents},
-            gold_repeats=gold_repeats,
-            lesson={"alpha": alpha, "temperature": temperature, "of": of.value},
+            student, filled, gold=gold, dev=dev, labels=labels, gold_repeats=gold_repeats, lesson=lesson
         )
-        check_same(output, made)
         output.mkdir(parents=True, exist_ok=True)
         with whole_file(output / CONFIG) as part:
             made.to_disk(part)
@@ -109,8 +110,33 @@ def distill_cli(
 def _check_student(path: Path, config: Config) -> None:
     try:
         recognizer_in(config)
-    except ValueError as error:
-        raise ValueError(f"{show_path(path)}: {error}") from None
+        check_end(config)
+        util.load_model_from_config(config, auto_fill=True)
+    except Exception as error:  # the factories of any package may run here
+        raise ValueError(f"{show_path(path)}: {one_line(error)}; `crf init-config` writes a config") from error
+
+
+def _unasked(_: Sequence[Doc]) -> Potentials:
+    raise NotImplementedError
+
+
+def _taught(
+    folder: Path,
+    teacher: str,
+    component: Optional[str],
+    gold: Path,
+    texts: Sequence[Path],
+    encoding: Optional[str],
+    *,
+    code: Optional[Path],
+    gpu_id: int,
+) -> Tuple[TeacherCache, Set[str]]:
+    """What the teacher says, and the labels of the annotated docs. Teacher and docs are forgotten afterwards."""
+    nlp = load_pipeline(teacher, code=code, gpu_id=gpu_id)
+    name = component_name(nlp, teacher, component)
+    examples = read_examples(gold, nlp)
+    labels = {ent.label_ for example in examples for ent in example.reference.ents}
+    return fill_cache(folder, nlp, name, examples, [gold], texts, encoding), labels
 
 
 def fill_cache(
@@ -140,6 +166,7 @@ def fill_cache(
         "teacher": _digest_of_bytes(teacher.to_bytes(exclude=["vocab"])),
         "gold": _digest(gold),
         "texts": _digest(texts),
+        "encoding": encoding,
     }
     with tqdm(total=len(examples) + n_texts, unit=" docs", desc="The teacher reads", disable=None) as bar:
         return TeacherCache.fill(
@@ -154,7 +181,14 @@ def fill_cache(
 
 
 def _digest(paths: Sequence[Path]) -> List[str]:
-    return [_digest_of_bytes(path.read_bytes()) for path in (find_files(paths) if paths else [])]
+    found = []
+    for path in find_files(paths) if paths else []:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        found.append(digest.hexdigest())
+    return found
 
 
 def _digest_of_bytes(data: bytes) -> str:

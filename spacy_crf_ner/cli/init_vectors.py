@@ -33,7 +33,7 @@ def init_vectors_cli(
     bigrams: Annotated[
         Optional[bool], Option("--bigrams/--no-bigrams", help="Vectors of bigrams too  [default: for zh and ja]")
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Of all that is left to chance")] = 0,
+    seed: Annotated[int, Option(min=0, help="Random seed")] = 0,
     threads: Annotated[int, Option(min=1, help="Only one thread makes the same vectors again")] = 1,
     encoding: EncodingOption = None,
 ) -> None:

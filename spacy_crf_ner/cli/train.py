@@ -13,8 +13,7 @@ from typer import Argument, Option
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._options import FunctionsOption, GpuOption
-from spacy_crf_ner.messages import one_line, quote, show_path
-from spacy_crf_ner.training.checkpoints import last_checkpoint
+from spacy_crf_ner.messages import one_line, show_path
 from spacy_crf_ner.training.loop import train
 
 
@@ -48,8 +47,6 @@ def train_cli(
         setup_gpu(gpu_id)
         folder = resume or output
         assert folder is not None
-        if resume is not None:
-            check_same(resume, loaded)
         nlp = init_nlp(loaded, use_gpu=gpu_id)
         train(nlp, folder, resume=resume is not None, use_gpu=gpu_id)
 
@@ -66,34 +63,3 @@ def read_config(path: Path, overrides: Dict[str, Any]) -> Config:
         return util.load_config(path, overrides=overrides, interpolate=False)
     except Exception as error:  # of several kinds, some of many lines
         raise ValueError(f"{show_path(path)}: {one_line(error)}; `crf init-config` writes a config") from error
-
-
-def check_same(output: Path, config: Config) -> None:
-    """Look whether a training was begun with the same config.
-
-    output (Path): Its directory.
-    config (Config): The config.
-    RAISES (ValueError): A setting is another one.
-    """
-    checkpoint = last_checkpoint(output)
-    if checkpoint is None:
-        return
-    begun = util.load_config(checkpoint.folder / "pipeline" / "config.cfg", interpolate=True)
-    before, now = (
-        {name: _rounded(value) for name, value in util.dict_to_dot(c).items()}
-        for c in (begun, config.interpolate())
-    )
-    for name, value in now.items():
-        # spaCy adds settings of its own to those of the file.
-        if name in before and before[name] != value:
-            raise ValueError(
-                f"{show_path(output)}: the training was begun with {name} = {quote(before[name])}, not "
-                f"{quote(value)}; give the same config to go on, or another --output to begin anew"
-            )
-
-
-def _rounded(value: Any) -> Any:
-    """spaCy's JSON reads the last bit of a float wrongly."""
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.12g}") if isinstance(value, float) else value

@@ -33,6 +33,34 @@ class _Segment:
         return _Segment(self.words, (*self.spaces[:-1], space), self.label)
 
 
+class _Memory:
+    """What came before.
+
+    n_recent (int): How many of the last examples are remembered whole.
+    """
+
+    def __init__(self, n_recent: int) -> None:
+        self.entities: Dict[str, List[_Segment]] = {}
+        """Different ones, by label."""
+        self.recent: Deque[List[_Segment]] = deque(maxlen=n_recent)
+        self._known: Set[_Segment] = set()
+
+    def remember(self, segments: List[_Segment]) -> None:
+        """Remember the entities of an example."""
+        for segment in segments:
+            entity = segment.followed_by(False)
+            if not segment.label or entity in self._known:
+                continue
+            entities = self.entities.setdefault(segment.label, [])
+            if len(entities) < MOST_ENTITIES:
+                entities.append(entity)
+            else:
+                place = random.randrange(MOST_ENTITIES)
+                self._known.remove(entities[place])
+                entities[place] = entity
+            self._known.add(entity)
+
+
 class Recombine:
     """An augmenter of a corpus reader: each example as it is, and after some of them one more, made of what came
     before.
@@ -75,9 +103,8 @@ class Recombine:
         self.list_labels = None if list_labels is None else frozenset(list_labels)
         self.longest_list = longest_list
         self.separators = separators
-        self._entities: Dict[str, List[_Segment]] = {}
-        self._known: Set[_Segment] = set()
-        self._recent: Deque[List[_Segment]] = deque(maxlen=most_joined - 1)
+        # Docs whose spaces are unknown are not mixed with others.
+        self._memories = {unknown_spaces: _Memory(most_joined - 1) for unknown_spaces in (False, True)}
 
     def __call__(self, nlp: Language, example: Example) -> Iterator[Example]:
         """Augment.
@@ -90,49 +117,35 @@ class Recombine:
         doc = example.reference
         if any(token.ent_iob == 0 for token in doc) or not len(doc):
             return
-        segments = _segments(doc)
-        self._remember(segments)
+        segments, memory = _segments(doc), self._memories[doc.has_unknown_spaces]
+        memory.remember(segments)
         for share, make in ((self.swap, self._swapped), (self.lists, self._list), (self.joined, self._joined)):
             if random.random() < share:
-                made = make(segments, nlp.lang not in SPACELESS)
+                made = make(segments, memory, nlp.lang not in SPACELESS)
                 if made:
                     yield _example(nlp, made, doc.has_unknown_spaces)
-        self._recent.append(segments)
+        memory.recent.append(segments)
 
-    def _remember(self, segments: List[_Segment]) -> None:
-        for segment in segments:
-            entity = segment.followed_by(False)
-            if not segment.label or entity in self._known:
-                continue
-            entities = self._entities.setdefault(segment.label, [])
-            if len(entities) < MOST_ENTITIES:
-                entities.append(entity)
-            else:
-                place = random.randrange(MOST_ENTITIES)
-                self._known.remove(entities[place])
-                entities[place] = entity
-            self._known.add(entity)
-
-    def _swapped(self, segments: List[_Segment], spaced: bool) -> List[_Segment]:
+    def _swapped(self, segments: List[_Segment], memory: "_Memory", spaced: bool) -> List[_Segment]:
         if not any(segment.label for segment in segments):
             return []
         return [
-            random.choice(self._entities[segment.label]).followed_by(segment.spaces[-1])
+            random.choice(memory.entities[segment.label]).followed_by(segment.spaces[-1])
             if segment.label
             else segment
             for segment in segments
         ]
 
-    def _list(self, segments: List[_Segment], spaced: bool) -> List[_Segment]:
+    def _list(self, segments: List[_Segment], memory: "_Memory", spaced: bool) -> List[_Segment]:
         labels = [
             label
-            for label, entities in sorted(self._entities.items())
+            for label, entities in sorted(memory.entities.items())
             if len(entities) > 1 and (self.list_labels is None or label in self.list_labels)
         ]
         if not labels:
             return []
         label = random.choice(labels)
-        entities = self._entities[label]
+        entities = memory.entities[label]
         separators = self.separators or ([", "] if spaced else ["", "、"])
         chosen = random.sample(entities, random.randint(2, min(self.longest_list, len(entities))))
         made = _separated(chosen, random.choice(separators))
@@ -143,10 +156,10 @@ class Recombine:
         last = made[-1].followed_by(segments[place].spaces[-1])
         return [*segments[:place], *made[:-1], last, *segments[place + 1 :]]
 
-    def _joined(self, segments: List[_Segment], spaced: bool) -> List[_Segment]:
-        if not self._recent:
+    def _joined(self, segments: List[_Segment], memory: "_Memory", spaced: bool) -> List[_Segment]:
+        if not memory.recent:
             return []
-        before = list(self._recent)[-random.randint(1, len(self._recent)) :]
+        before = list(memory.recent)[-random.randint(1, len(memory.recent)) :]
         made: List[_Segment] = []
         for some in before:
             made += [*some[:-1], some[-1].followed_by(spaced)]

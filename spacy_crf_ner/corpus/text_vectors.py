@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional
 from spacy.language import Language
 from spacy.vectors import Vectors
 
+from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.tagger.char_embed import fold_width
 
 LONGEST = 10_000
@@ -51,7 +52,7 @@ def learn_vectors(
     min_count (int): What is rarer has no vector.
     epochs (int): How often the texts are learnt from.
     bigrams (bool): Whether bigrams have vectors too.
-    seed (int): Of all that is left to chance; the same vectors need one thread.
+    seed (int): Random seed; the same vectors need one thread.
     threads (int): How many.
     progress (Optional[Callable[[], object]]): Called after each epoch.
     RETURNS (Vectors): The vectors, most frequent first.
@@ -68,9 +69,15 @@ def learn_vectors(
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "tokens.txt"
-        with path.open("w", encoding="utf8") as file:
-            for line in _lines(nlp, texts, bigrams):
-                file.write(line + "\n")
+        try:
+            with path.open("w", encoding="utf8") as file:
+                for line in _lines(nlp, texts, bigrams):
+                    file.write(line + "\n")
+        except OSError as error:
+            if error.strerror is None:  # It says all.
+                raise
+            what = f"{show_path(folder)}: the tokens cannot be written ({error.strerror})"
+            raise OSError(f"{what}; set TMPDIR to a directory that has room for all texts, and twice") from error
         try:
             found = Word2Vec(
                 corpus_file=str(path),

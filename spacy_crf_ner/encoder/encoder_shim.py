@@ -147,6 +147,8 @@ class EncoderShim(TorchShim, HFShim):
 
     def _check_layers(self) -> None:
         """An encoder says in its configuration how many layers it has, whatever it calls them."""
+        if self.spec.averaged_layers == 1:
+            return
         n_layers = self.transformer.config.num_hidden_layers
         if self.spec.averaged_layers > n_layers:
             raise ValueError(

@@ -59,7 +59,9 @@ class WindowedEncoder(nn.Module):
                 )
             if self.averaged_layers == 1:
                 return output.last_hidden_state.float()
-            return torch.stack(output.hidden_states[-self.averaged_layers :]).float().mean(dim=0)
+            # Some encoders normalise what the last layer returns once more.
+            layers = (*output.hidden_states[-self.averaged_layers : -1], output.last_hidden_state)
+            return torch.stack(layers).float().mean(dim=0)
 
         return encode(
             run, batch, torch_arrays(parameter), pad_id=self.pad_id, max_padded_tokens=self.max_padded_tokens

@@ -16,7 +16,7 @@ from spacy_crf_ner.tagger.potentials import Potentials
 TEMPERATURE = 4.0
 """By what the potentials of both are divided."""
 SEQUENCES = "sequences"
-DIVERGENCES: Dict[str, Divergence] = {
+OBJECTIVES: Dict[str, Divergence] = {
     SEQUENCES: kl_divergence,
     "k-best": k_best_divergence,
     "tokens": token_divergence,
@@ -67,8 +67,8 @@ class Lesson:
     alpha (float): The share of the divergence in the loss, from 0 to 1; the rest is that of the gold annotation. A
         doc without annotation has no part in the latter.
     temperature (float): By what the potentials of both are divided.
-    of (str): One of `DIVERGENCES`.
-    RAISES (ValueError): A number is out of its range, or there is no such divergence.
+    objective (str): One of `OBJECTIVES`.
+    RAISES (ValueError): A number is out of its range, or there is no such objective.
     """
 
     # Not a dataclass: spaCy makes dicts of those among the settings of `initialize`.
@@ -79,20 +79,20 @@ class Lesson:
         potentials_of: Callable[[Sequence[Doc]], Potentials],
         alpha: float = 0.5,
         temperature: float = TEMPERATURE,
-        of: str = SEQUENCES,
+        objective: str = SEQUENCES,
     ) -> None:
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"alpha must be from 0 to 1, got {alpha}; it is the share of the teacher's loss")
         if not temperature > 0.0:
             raise ValueError(f"temperature must be above 0, got {temperature}; {TEMPERATURE:g} is usual")
-        if of not in DIVERGENCES:
-            raise ValueError(f"of must be one of {', '.join(DIVERGENCES)}, got {quote(of)}")
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {quote(objective)}")
         self.labels = labels
         self.inactive_labels = inactive_labels
         self.potentials_of = potentials_of
         self.alpha = alpha
         self.temperature = temperature
-        self.of = of
+        self.objective = objective
 
     def divergence(
         self, docs: Sequence[Doc], potentials: Potentials, labels: Sequence[str]
@@ -111,5 +111,5 @@ class Lesson:
             [lattices.free_lattice(doc, self.labels, self.inactive_labels) for doc in docs],
             tags_of_teacher(self.labels, labels),
             temperature=self.temperature,
-            divergence=DIVERGENCES[self.of],
+            divergence=OBJECTIVES[self.objective],
         )

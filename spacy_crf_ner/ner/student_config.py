@@ -24,6 +24,20 @@ def recognizer_in(config: Config) -> str:
     return names[0]
 
 
+def check_end(config: Config) -> None:
+    """Look whether a training that goes through its docs without end has another end.
+
+    config (Config): The config.
+    RAISES (ValueError): It has none.
+    """
+    training = config.get("training", {})
+    if training.get("max_steps") == 0 and training.get("patience") == 0:
+        raise ValueError(
+            "the docs of a distillation are streamed without end, so max_epochs does not count; set "
+            "training.max_steps or training.patience"
+        )
+
+
 def student_config(
     config: Config,
     cache: TeacherCache,
@@ -42,13 +56,14 @@ def student_config(
     labels (Iterable[str]): The labels of the annotated docs.
     gold_repeats (int): As of `TaughtCorpus`.
     lesson (Dict[str, Any]): The settings of `spacy-crf-ner.Lesson.v1`, but for the path.
-    RETURNS (Config): The config, which `spacy train` takes.
+    RETURNS (Config): The config, which `spacy train` takes. Its reader of training docs is not the student's own.
     """
     made = config.copy()
     name = recognizer_in(made)
     path = str(cache.folder.resolve())
     made["paths"] = {**made.get("paths", {}), "train": str(gold.resolve()), "dev": str(dev.resolve())}
-    seed = made.get("training", {}).get("seed", 0)
+    training = made.get("training", {})
+    seed = training.get("seed") or 0
     made["corpora"] = {
         **made.get("corpora", {}),
         "train": {
@@ -61,7 +76,7 @@ def student_config(
     }
     # Docs are streamed, pass after pass.
     made["training"] = {
-        **made.get("training", {}),
+        **training,
         "train_corpus": "corpora.train",
         "dev_corpus": "corpora.dev",
         "max_epochs": -1,

@@ -2,7 +2,7 @@
 
 A folder holds ``teacher.json`` (what it was made of), ``crf.npz`` (the CRF's own potentials, the same for all
 texts), and for each shard ``docs-00000.spacy`` (the docs with their gold annotation, if they have any),
-``emissions-00000.npy`` (float16) and ``lengths-00000.npy``. A run that was cut goes on with the first shard that
+``emissions-00000.npy`` (float16) and ``tokens-00000.npy``. A run that was cut goes on with the first shard that
 is missing. In training, emissions are mapped into memory and not read: memory stays constant.
 """
 
@@ -12,9 +12,12 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from zlib import crc32
 
 import numpy
 from numpy.typing import NDArray
+from spacy import util
+from spacy.attrs import IDX
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -92,21 +95,24 @@ class TeacherCache:
         about = {
             "labels": list(pipe.labels),
             "inactive_labels": list(pipe.inactive_labels),
+            "component": name,
             "shard_size": SHARD_SIZE,
             **made_of,
         }
         _check_same(folder, about)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / _BEGUN, about)
-        before = [component for _, component in teacher.pipeline[: teacher.pipe_names.index(name)]]
+        others = teacher.component_names[teacher.component_names.index(name) :]
         raw = (Example(doc, teacher.make_doc(doc.text)) for doc in map(teacher.make_doc, texts))
         number, shards, n_docs = 0, {}, {}
         for group, examples in ((_GOLD, gold), (_TEXTS, raw)):
             stream, first = iter(examples), number
             n_docs[group] = 0
             while batch := list(islice(stream, SHARD_SIZE)):
-                if not (folder / f"lengths-{number:05}.npy").is_file():
-                    cls._write_shard(folder, number, pipe, before, batch)
+                if not (folder / f"tokens-{number:05}.npy").is_file():
+                    # Copies, which are forgotten when they have been predicted, with what the pipes before set.
+                    docs = teacher.pipe((example.predicted.copy() for example in batch), disable=others)
+                    cls._write_shard(folder, number, pipe, docs, [example.reference for example in batch])
                 number += 1
                 n_docs[group] += len(batch)
                 if progress is not None:
@@ -116,35 +122,30 @@ class TeacherCache:
         return cls(folder)
 
     @staticmethod
-    def _write_shard(folder: Path, number: int, pipe: Any, before: List[Any], examples: List[Example]) -> None:
-        docs: Iterable[Doc] = [example.predicted for example in examples]
-        for component in before:
-            docs = component.pipe(docs, batch_size=256)
+    def _write_shard(folder: Path, number: int, pipe: Any, docs: Iterable[Doc], references: List[Doc]) -> None:
         emissions: List[NDArray[Any]] = []
-        lengths: List[int] = []
-        stream = iter(docs)
-        while batch := list(islice(stream, 256)):
+        tokens: List[Tuple[int, int]] = []
+        for batch in util.minibatch(docs, 256):
             potentials = pipe.predict(batch)
-            emissions.append(pipe.model.ops.to_numpy(potentials.emissions.dataXd).astype("float16"))
-            lengths += map(len, batch)
-        crf = {"start": potentials.start, "transitions": potentials.transitions, "end": potentials.end}
-        with whole_file(folder / _CRF) as part, part.open("wb") as file:
-            numpy.savez(file, **{key: pipe.model.ops.to_numpy(x) for key, x in crf.items()})
-        references = DocBin()
-        for example in examples:
-            references.add(example.reference)
+            emissions.append(_compact(pipe.model.ops.to_numpy(potentials.emissions.dataXd)))
+            tokens += [(len(doc), _digest_of_tokens(doc)) for doc in batch]
+            if any(map(len, batch)):
+                crf = {"start": potentials.start, "transitions": potentials.transitions, "end": potentials.end}
+                with whole_file(folder / _CRF) as part, part.open("wb") as file:
+                    numpy.savez(file, **{key: pipe.model.ops.to_numpy(x) for key, x in crf.items()})
+        stored = DocBin(docs=references)
         with whole_file(folder / f"docs-{number:05}.spacy") as part:
-            references.to_disk(part)
+            stored.to_disk(part)
         with whole_file(folder / f"emissions-{number:05}.npy") as part, part.open("wb") as file:
             numpy.save(file, numpy.concatenate(emissions))
         # Last: a shard is there when this is.
-        with whole_file(folder / f"lengths-{number:05}.npy") as part, part.open("wb") as file:
-            numpy.save(file, numpy.array(lengths, dtype="int64"))
+        with whole_file(folder / f"tokens-{number:05}.npy") as part, part.open("wb") as file:
+            numpy.save(file, numpy.array(tokens, dtype="int64"))
 
-    def _open_shard(self, number: int) -> Tuple[List[int], NDArray[Any]]:
-        lengths = numpy.load(self.folder / f"lengths-{number:05}.npy")
+    def _open_shard(self, number: int) -> Tuple[List[int], List[int], NDArray[Any]]:
+        lengths, digests = numpy.load(self.folder / f"tokens-{number:05}.npy").T
         emissions = numpy.load(self.folder / f"emissions-{number:05}.npy", mmap_mode="r")
-        return [0, *lengths.cumsum().tolist()], emissions
+        return [0, *lengths.cumsum().tolist()], digests.tolist(), emissions
 
     def potentials_of(self, docs: Sequence[Doc]) -> Potentials:
         """What the teacher says of docs.
@@ -162,12 +163,13 @@ class TeacherCache:
                     "a doc has no number among those that the teacher has read; read the docs with "
                     "spacy-crf-ner.TaughtCorpus.v1"
                 )
-            ends, emissions = self._shard(number // size)
-            part = emissions[slice(*ends[number % size : number % size + 2])]
-            if len(part) != len(doc):
+            ends, digests, emissions = self._shard(number // size)
+            place = number % size
+            part = emissions[ends[place] : ends[place + 1]]
+            if len(part) != len(doc) or digests[place] != _digest_of_tokens(doc):
                 raise ValueError(
-                    f"doc {number} must have the teacher's {len(part)} tokens, got {len(doc)}; make both with the "
-                    "same tokenizer"
+                    f"doc {number} must have the teacher's {len(part)} tokens, got {len(doc)}, or others; make "
+                    "both with the same tokenizer"
                 )
             parts.append(part.astype("float32"))
         start, transitions, end = self._crf
@@ -224,17 +226,34 @@ class TaughtCorpus:
 
 
 def lesson_from_cache(
-    path: Union[str, Path], alpha: float = 0.5, temperature: float = TEMPERATURE, of: str = SEQUENCES
+    path: Union[str, Path], alpha: float = 0.5, temperature: float = TEMPERATURE, objective: str = SEQUENCES
 ) -> Lesson:
     """`spacy-crf-ner.Lesson.v1`: what a pipe learns from a teacher, for `initialize`.
 
     path (Union[str, Path]): The cache of the teacher's potentials, as `crf distill` makes it.
-    alpha, temperature, of: As of `Lesson`.
+    alpha, temperature, objective: As of `Lesson`.
     RETURNS (Lesson): The lesson.
     RAISES (OSError): There is no such cache.
     """
     cache = TeacherCache(path)
-    return Lesson(cache.labels, cache.inactive_labels, cache.potentials_of, alpha, temperature, of)
+    return Lesson(cache.labels, cache.inactive_labels, cache.potentials_of, alpha, temperature, objective)
+
+
+def _compact(emissions: NDArray[Any]) -> NDArray[Any]:
+    """Emissions in half precision. The greatest of each token becomes 0: no distribution changes, and half
+    precision is most exact for what is most probable.
+
+    RAISES (ValueError): They are not finite numbers.
+    """
+    if not numpy.isfinite(emissions).all():
+        raise ValueError("the teacher's scores are not finite numbers; train it anew")
+    shifted = emissions - emissions.max(axis=1, keepdims=True, initial=-numpy.inf)
+    return numpy.maximum(shifted, numpy.finfo("float16").min).astype("float16")
+
+
+def _digest_of_tokens(doc: Doc) -> int:
+    """A checksum of where the tokens begin."""
+    return crc32(doc.to_array(IDX).astype("int64").tobytes())
 
 
 def _check_same(folder: Path, about: Dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Callable, List, Optional, Tuple
 import numpy
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
+from spacy.vectors import Mode as VectorsMode
 from thinc.api import Model, Ops, glorot_uniform_init
 from thinc.types import Floats2d, Ragged
 
@@ -25,6 +26,11 @@ def bigram_vectors(width: int) -> Model[List[Doc], Ragged]:
 
 def _init(model: Model[List[Doc], Ragged], X: Optional[List[Doc]] = None, Y: Optional[Ragged] = None) -> None:
     if X:
+        if X[0].vocab.vectors.mode != VectorsMode.default:
+            raise ValueError(
+                "include_bigram_vectors = true needs a vector per bigram, but the pipeline's are floret vectors; "
+                "take vectors of `crf init-vectors`, or leave it false"
+            )
         model.set_dim("nM", X[0].vocab.vectors_length)
     shape = (model.get_dim("nO"), 2 * model.get_dim("nM"))
     model.set_param("W", glorot_uniform_init(model.ops, shape))

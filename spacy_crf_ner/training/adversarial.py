@@ -6,6 +6,7 @@ pretrained encoders do.
 """
 
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Iterable, Iterator, List
 
 import torch
@@ -40,30 +41,34 @@ class FastGradient:
         """
         examples = list(examples)
         nlp.update(examples, **settings)
-        with self.moved(nlp):
-            nlp.update(examples, **{**settings, "losses": {}})
+        with self.moved(nlp) as is_moved:
+            if is_moved:
+                nlp.update(examples, **{**settings, "losses": {}})
 
     @contextmanager
-    def moved(self, nlp: Language) -> Iterator[None]:
+    def moved(self, nlp: Language) -> Iterator[bool]:
         """Move the embeddings along their gradients, and back.
 
         nlp (Language): The pipeline, after an update without a step.
+        YIELDS (bool): Whether they are moved: not where the gradient is 0, or overflows in half precision.
         RAISES (ValueError): As of `update`.
         """
-        tables = word_embeddings(nlp)
+        tables = [table for table in word_embeddings(nlp) if table.grad is not None]
         if not tables:
             raise ValueError(
-                "[adversarial] moves the word-piece embeddings of spacy-crf-ner.Transformer.v1, but the pipeline "
-                "has none that learn; leave the section out, or let them learn (lora = null, freeze = null)"
+                "[adversarial] moves the word-piece embeddings of spacy-crf-ner.Transformer.v1, but none learns "
+                "in this pipeline; leave the section out, or let them learn (lora = null, freeze = null)"
             )
+        norms = [float(table.grad.norm()) for table in tables]  # type: ignore[union-attr]
+        if not all(0 < norm < inf for norm in norms):
+            yield False
+            return
         before = [table.detach().clone() for table in tables]
         try:
             with torch.no_grad():
-                for table in tables:
-                    norm = 0.0 if table.grad is None else float(table.grad.norm())
-                    if norm > 0:
-                        table.add_(table.grad, alpha=self.epsilon / norm)  # type: ignore[arg-type]
-            yield
+                for table, norm in zip(tables, norms):
+                    table.add_(table.grad, alpha=self.epsilon / norm)  # type: ignore[arg-type]
+            yield True
         finally:
             with torch.no_grad():
                 for table, old in zip(tables, before):

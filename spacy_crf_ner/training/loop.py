@@ -2,13 +2,15 @@
 
 A training that goes on first repeats what is cheap, with the same random numbers: it reads the corpus, shuffles
 and batches it, and advances the schedules, without a single update. So no reader, batcher or schedule needs to be
-saved, whatever it is. At the step of the checkpoint, weights, moments and random states are set as they were.
+saved. At the step of the checkpoint, weights, moments and random states are set as they were. `before_update` is
+not called for steps that are repeated.
 """
 
-import random
 import sys
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, cast
+from zlib import crc32
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -26,8 +28,18 @@ from thinc.api import fix_random_seed, set_gpu_allocator
 from wasabi import Printer
 
 from spacy_crf_ner.atomic_files import remove_leftovers, replaced_directory
+from spacy_crf_ner.messages import show_path
 from spacy_crf_ner.training.adversarial import FastGradient
-from spacy_crf_ner.training.checkpoints import Checkpoint, Progress, last_checkpoint, save_checkpoint
+from spacy_crf_ner.training.checkpoints import (
+    FOLDER,
+    Checkpoint,
+    Progress,
+    RandomStates,
+    last_checkpoint,
+    random_states,
+    save_checkpoint,
+    set_random_states,
+)
 
 ADVERSARIAL = "adversarial"
 """The section of a config that names a `FastGradient`."""
@@ -42,7 +54,9 @@ def train(
     stdout: Optional[IO] = None,
     stderr: Optional[IO] = None,
 ) -> Language:
-    """Train a pipeline as `spacy.training.loop.train` does, with the same result, and write checkpoints.
+    """Train a pipeline as `spacy.training.loop.train` does, and write checkpoints. The result is the same, unless
+    updates draw from Python's `random`, as those of spaCy's `ner` do: here the order of the examples has random
+    numbers of its own.
 
     At each evaluation, model-last, if it is the best also model-best, and a checkpoint are written, each whole or
     not at all. What an interrupt or an error ends is saved as model-last. A section ``[adversarial]`` of the
@@ -50,11 +64,12 @@ def train(
 
     nlp (Language): The pipeline, as `init_nlp` makes it from the config.
     output (Path): The directory.
-    resume (bool): Go on after the last checkpoint in the directory, if there is one.
+    resume (bool): Go on after the last checkpoint in the directory, if there is one. Without it, the models and
+        checkpoints of an earlier training there are deleted.
     use_gpu (int): The GPU, or -1.
     stdout, stderr (Optional[IO]): Where the logger writes; None: the process's own.
     RETURNS (Language): The trained pipeline.
-    RAISES (ValueError): The checkpoint is of another pipeline.
+    RAISES (ValueError): The checkpoint is of another pipeline, config or corpus.
     """
     stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
     msg = Printer(no_print=True)
@@ -70,17 +85,25 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(output, DIR_MODEL_LAST, DIR_MODEL_BEST)
     checkpoint = last_checkpoint(output) if resume else None
+    if checkpoint is not None:
+        checkpoint.check_config(config)
+    if not resume:
+        for name in (DIR_MODEL_LAST, DIR_MODEL_BEST, FOLDER):
+            if (output / name).is_dir():
+                rmtree(output / name)
     adversarial = registry.resolve({"adversarial": config[ADVERSARIAL]}) if ADVERSARIAL in config else {}
     run = _Run(nlp, checkpoint, adversarial.get("adversarial"))
 
-    def save_model(name: str) -> None:
-        with nlp.use_params(optimizer.averages), replaced_directory(output / name) as path:
+    def save_model() -> None:
+        with nlp.use_params(optimizer.averages), replaced_directory(output / DIR_MODEL_LAST) as path:
             before_to_disk(nlp).to_disk(path)
 
     steps = train_while_improving(
         cast(Language, run),
         optimizer,
-        own_random_numbers(create_train_batches(nlp, train_corpus, T["batcher"], T["max_epochs"])),
+        own_random_numbers(
+            create_train_batches(nlp, train_corpus, T["batcher"], T["max_epochs"]), run.progress.random_at_start
+        ),
         run.evaluation(create_evaluation_callback(nlp, dev_corpus, T["score_weights"])),
         dropout=T["dropout"],
         accumulate_gradient=T["accumulate_gradient"],
@@ -106,6 +129,7 @@ def train(
             if run.is_replaying:
                 if info["step"] == run.progress.step:
                     assert checkpoint is not None
+                    run.check_replay(checkpoint)
                     checkpoint.restore(nlp, optimizer)
                     run.is_replaying = False
                 continue
@@ -113,10 +137,11 @@ def train(
                 run.note(info)
                 with nlp.select_pipes(disable=frozen):
                     update_meta(T, nlp, info)
-                save_model(DIR_MODEL_LAST)
+                save_model()
                 if is_best:
-                    save_model(DIR_MODEL_BEST)
-                save_checkpoint(output, nlp, optimizer, run.progress)
+                    with replaced_directory(output / DIR_MODEL_BEST) as path:
+                        copytree(output / DIR_MODEL_LAST, path)
+                save_checkpoint(output, nlp, optimizer, run.progress, config)
                 info["output_path"] = str(output / DIR_MODEL_LAST)
             log_step(info if is_best is not None else None)
     except Exception as error:
@@ -125,9 +150,12 @@ def train(
     finally:
         finalize_logger()
         if not run.is_replaying:
-            save_model(DIR_MODEL_LAST)
-    if optimizer.averages:
-        nlp.use_params(optimizer.averages)
+            save_model()
+    if run.is_replaying:
+        raise ValueError(
+            f"{show_path(output)}: the corpus ends before step {run.progress.step}, that of the checkpoint; go on "
+            "with the same corpus, or begin anew"
+        )
     stdout.write(msg.good("Saved pipeline to output directory", output / DIR_MODEL_LAST) + "\n")
     return nlp
 
@@ -145,7 +173,8 @@ class _Run:
     ) -> None:
         self.nlp = nlp
         self.adversarial = adversarial
-        self.progress = Progress() if checkpoint is None else checkpoint.progress
+        self.progress = Progress(random_at_start=random_states()) if checkpoint is None else checkpoint.progress
+        self._digest = 0  # of all examples so far
         self.is_replaying = checkpoint is not None
         self._n_replayed = 0
 
@@ -154,6 +183,8 @@ class _Run:
         return [] if self.is_replaying else self.nlp.pipeline
 
     def update(self, examples: Any, **settings: Any) -> None:
+        for example in examples:
+            self._digest = crc32(example.reference.text.encode("utf8"), self._digest)
         if self.is_replaying:
             return
         if self.adversarial is None:
@@ -170,9 +201,8 @@ class _Run:
         def evaluated() -> Tuple[float, Any]:
             if not self.is_replaying:
                 return evaluate()
-            found = self.progress.evaluations[self._n_replayed]
             self._n_replayed += 1
-            return found["score"], found["scores"]
+            return self.progress.scores[self._n_replayed - 1], {}
 
         return evaluated
 
@@ -190,25 +220,38 @@ class _Run:
     def note(self, info: Dict[str, Any]) -> None:
         """Remember an evaluation."""
         self.progress.step = info["step"]
-        self.progress.evaluations.append({"score": info["score"], "scores": info["other_scores"]})
+        self.progress.digest = self._digest
+        self.progress.scores.append(float(info["score"]))
+
+    def check_replay(self, checkpoint: Checkpoint) -> None:
+        """Look whether the examples up to the checkpoint were those of the first time.
+
+        RAISES (ValueError): They were others.
+        """
+        if self._digest != self.progress.digest:
+            raise ValueError(
+                f"{show_path(checkpoint.folder)}: the training has seen other examples up to step "
+                f"{self.progress.step} than the corpus holds now; go on with the same corpus, or begin anew"
+            )
 
 
-def own_random_numbers(batches: Iterator[Any]) -> Iterator[Any]:
-    """The same batches, drawn with a state of Python's `random` of their own: what an update draws makes no
+def own_random_numbers(batches: Iterator[Any], start: RandomStates) -> Iterator[Any]:
+    """The same batches, drawn with random states of their own, Python's and NumPy's: what an update draws makes no
     difference to the batches after it, and so they can be repeated without the updates.
 
     batches (Iterator[Any]): The batches.
+    start (RandomStates): The states before the first.
     YIELDS (Any): The batches.
     """
-    own = random.getstate()
+    own = start
     while True:
-        others = random.getstate()
-        random.setstate(own)
+        others = random_states()
+        set_random_states(own)
         try:
             batch = next(batches)
         except StopIteration:
             return
         finally:
-            own = random.getstate()
-            random.setstate(others)
+            own = random_states()
+            set_random_states(others)
         yield batch

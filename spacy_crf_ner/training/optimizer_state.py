@@ -5,7 +5,7 @@ and by its name. Here its place in the pipeline takes the id's: ``crf_ner/3/shim
 """
 
 import re
-from typing import Any, Dict, Protocol, Tuple, Union, runtime_checkable
+from typing import Any, Dict, Optional, Protocol, Tuple, Union, runtime_checkable
 
 import torch
 from spacy.language import Language
@@ -49,22 +49,24 @@ class Places:
                     self._place_of.setdefault(("shim", shim.id), f"{name}/{i}/shim{j}")
         self._owner_at = {place: (kind, owner) for (kind, owner), place in self._place_of.items()}
 
-    def name_of(self, key: Key) -> str:
+    def name_of(self, key: Key) -> Optional[str]:
         """The name of a parameter.
 
         key (Tuple[int, str]): Its key in an optimizer; or the string under which Thinc keeps a torch parameter's
             average.
-        RAISES (KeyError): No layer or shim of the pipeline has the id.
+        RETURNS (Optional[str]): Its name; None if no layer or shim of the pipeline has the id.
         """
         if isinstance(key, str):
             average = _AVERAGE.fullmatch(key)
             assert average is not None
-            return f"{self._place_of['shim', int(average[1])]}/average/{average[2]}"
+            place = self._place_of.get(("shim", int(average[1])))
+            return place and f"{place}/average/{average[2]}"
         owner, name = key
         # Layers and shims are counted separately, and may have the same id.
         layer = self._layers.get(owner)
         kind = "layer" if layer is not None and layer.has_param(name) else "shim"
-        return f"{self._place_of[kind, owner]}/parameter/{name}"
+        place = self._place_of.get((kind, owner))
+        return place and f"{place}/parameter/{name}"
 
     def key_of(self, name: str) -> Key:
         """The key of a parameter: what `name_of` was given, in this process.
@@ -86,11 +88,14 @@ def optimizer_tensors(optimizer: Optimizer, places: Places) -> Dict[str, Tensor]
     RETURNS (Dict[str, Tensor]): The tensors, on the CPU, by what they are and the parameter: "mom1:...".
     """
     state = optimizer.state() if isinstance(optimizer, KeepsState) else _thinc_state(optimizer)
-    return {
-        f"{what}:{key if what == COUNTS else places.name_of(key)}": _to_tensor(x)
-        for what, values in state.items()
-        for key, x in values.items()
-    }
+    found = {}
+    for what, values in state.items():
+        for key, x in values.items():
+            name = key if what == COUNTS else places.name_of(key)
+            # A layer that was replaced in training, for a new label say, has left what it gathered behind.
+            if name is not None:
+                found[f"{what}:{name}"] = _to_tensor(x)
+    return found
 
 
 def load_optimizer_tensors(optimizer: Optimizer, places: Places, tensors: Dict[str, Tensor]) -> None:

@@ -67,7 +67,7 @@ def found(nlp: Language) -> List[Any]:
 def test_a_student_learns_from_texts_what_only_the_teacher_knows(
     teacher: Path, files: Dict[str, Path], of: str
 ) -> None:
-    result = distill(teacher, files, "--texts", files["texts"], "--of", of, "--temperature", 1, *LONGER)
+    result = distill(teacher, files, "--texts", files["texts"], "--objective", of, "--temperature", 1, *LONGER)
     assert result.exit_code == 0, result.output
     student = spacy.load(files["output"] / "model-last")
     assert get_pipe(student, "crf_ner").labels == ("LOC", "ORG", "PER")
@@ -110,11 +110,11 @@ def test_a_training_of_other_settings_is_not_gone_on_with(teacher: Path, files: 
 
 
 def test_the_config_says_all(teacher: Path, files: Dict[str, Path]) -> None:
-    more = ["--alpha", 0.25, "--temperature", 2, "--of", "k-best", "--gold-repeats", 3]
+    more = ["--alpha", 0.25, "--temperature", 2, "--objective", "k-best", "--gold-repeats", 3]
     assert distill(teacher, files, "--training.max_steps", 30, *more).exit_code == 0
     nlp = init_nlp(load_config(files["output"] / "config.cfg"))
     lesson = get_pipe(nlp, "crf_ner").lesson
-    assert (lesson.alpha, lesson.temperature, lesson.of) == (0.25, 2.0, "k-best")
+    assert (lesson.alpha, lesson.temperature, lesson.objective) == (0.25, 2.0, "k-best")
     assert nlp.config["corpora"]["train"]["gold_repeats"] == 3
     assert nlp.config["training"]["max_steps"] == 30
 
@@ -168,6 +168,32 @@ def test_a_config_that_trains_no_student_is_refused(
     assert result.exit_code == 1
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--texts", "-"], "--texts -: texts are read twice, which standard input cannot be; name a file"),
+        (["--temperature", 0], "temperature must be above 0, got 0"),
+        (["--dev", "nowhere.spacy"], "nowhere.spacy: "),
+        (["--training.max_steps", 0, "--training.patience", 0], "set training.max_steps or training.patience"),
+        (["--components.crf_ner.model.lstm_width", "wide"], "student.cfg: "),
+        (["--components.crf_ner.model.@architectures", "no.Such.v1"], "student.cfg: "),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_teacher_reads(
+    teacher: Path, files: Dict[str, Path], more: List[Any], said: str
+) -> None:
+    result = distill(teacher, files, *more)
+    assert result.exit_code == 1
+    assert said in result.output and len(result.output.strip().splitlines()) == 1
+    assert not files["output"].exists()
+
+
+def test_a_training_without_a_seed_reads_in_an_order_all_the_same(teacher: Path, files: Dict[str, Path]) -> None:
+    result = distill(teacher, files, "--training.max_steps", 30, "--training.seed", "null")
+    assert result.exit_code == 0, result.output
+    assert load_config(files["output"] / "config.cfg")["corpora"]["train"]["seed"] == 0
 
 
 def test_a_teacher_without_a_recognizer_is_refused(files: Dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, List
 
 import numpy
@@ -99,6 +100,18 @@ def test_too_little_text_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "no token that is there 5 times" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_place_without_room_is_named(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All texts are written once more, as tokens."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "tokens.txt").symlink_to("/dev/full")
+    monkeypatch.setattr(TemporaryDirectory, "__enter__", lambda self: str(scratch))
+    result = init_vectors(texts, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "scratch: the tokens cannot be written (No space left on device); set TMPDIR to a" in result.output
 
 
 def test_without_gensim_the_extra_is_named(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,9 +153,19 @@ def test_as_many_entities_are_remembered_as_fit(monkeypatch: pytest.MonkeyPatch)
     augment = Recombine(swap=1.0)
     for example in english():
         list(augment(EN, example))
-    (only,) = augment._entities["PER"]
+    memory = augment._memories[False]
+    (only,) = memory.entities["PER"]
     assert " ".join(only.words) in {text for text, _ in entities(english())}
-    assert augment._known == {only}
+    assert memory._known == {only}
+
+
+def test_docs_of_unknown_spaces_are_not_mixed_with_others() -> None:
+    words = ["张", "三", "在", "北京"]
+    unknown = Example(Doc(ZH.vocab, words), Doc(ZH.vocab, words, ents=["B-PER", "I-PER", "O", "B-LOC"]))
+    made = further(ZH, [unknown, *chinese()], rounds=2, swap=1.0, lists=1.0, joined=1.0)
+    for example in made:
+        if not example.reference.has_unknown_spaces:
+            assert " " not in example.reference.text
 
 
 def test_a_config_names_it() -> None:

@@ -166,3 +166,21 @@ def test_the_last_layers_may_be_averaged() -> None:
             encoder = WindowedEncoder(BERT, pad_id=0, max_padded_tokens=64, averaged_layers=n).eval()
             expected = torch.cat([torch.stack(layers[-n:]).mean(dim=0)[0] for layers in hidden])
             torch.testing.assert_close(encoder(batch), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_layer_is_what_the_encoder_returns_as_such() -> None:
+    """Some normalise it once more than what they call its hidden state."""
+
+    class Normalised(BertModel):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            output.last_hidden_state = output.last_hidden_state * 2
+            return output
+
+    bert = Normalised(BERT.config, add_pooling_layer=False).eval()
+    batch = batch_of([[5]])
+    with torch.no_grad():
+        output = bert(input_ids=torch.tensor(batch.input_ids[0][None]), output_hidden_states=True)
+        encoder = WindowedEncoder(bert, pad_id=0, max_padded_tokens=64, averaged_layers=2).eval()
+        expected = (output.hidden_states[-2] + output.last_hidden_state) / 2
+        torch.testing.assert_close(encoder(batch), expected[0], atol=1e-5, rtol=1e-4)

@@ -6,6 +6,7 @@ import numpy
 import pytest
 import spacy
 from spacy.language import Language
+from spacy.vectors import Vectors
 from thinc.api import Model
 
 from spacy_crf_ner.tagger.bigram_vectors import bigram_vectors
@@ -80,3 +81,12 @@ def test_a_saved_embedding_finds_the_same(nlp: Language) -> None:
     model.initialize(X=docs)
     again.from_bytes(model.to_bytes())
     assert (model.predict(docs)[0] == again.predict(docs)[0]).all()
+
+
+def test_vectors_that_know_no_bigrams_are_refused() -> None:
+    """Floret's are of parts of words: each text has one, and none is that of a bigram."""
+    nlp = spacy.blank("zh")
+    data: Any = numpy.ones((8, 4), dtype="f")
+    nlp.vocab.vectors = Vectors(data=data, mode="floret", minn=1, maxn=1, hash_count=1)
+    with pytest.raises(ValueError, match="the pipeline's are floret vectors; take vectors of `crf init-vectors`"):
+        bigram_vectors(8).initialize(X=[nlp.make_doc("北京")])

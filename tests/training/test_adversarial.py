@@ -61,10 +61,33 @@ def test_the_loss_is_greater_there_and_its_gradient_is_added(encoder: Path) -> N
     assert not torch.allclose(both, 2 * first)
 
 
+@pytest.mark.parametrize("gradient", [0.0, float("inf"), float("nan")])
+def test_without_a_direction_a_batch_is_learnt_once(
+    encoder: Path, gradient: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In half precision a gradient may overflow, and the optimizer leaves out the step."""
+    nlp = encoder_pipeline(encoder)
+    (table,) = word_embeddings(nlp)
+    before = table.detach().clone()
+    update, n_updates = type(nlp).update, []
+
+    def spoilt(self: Any, *args: Any, **settings: Any) -> Any:
+        losses = update(self, *args, **settings)
+        n_updates.append(1)
+        assert table.grad is not None
+        table.grad.fill_(gradient)
+        return losses
+
+    monkeypatch.setattr(type(nlp), "update", spoilt)
+    FastGradient().update(nlp, examples_from(nlp), sgd=NO_STEP, drop=0.0)
+    assert len(n_updates) == 1
+    assert torch.equal(table.detach(), before)
+
+
 @pytest.mark.parametrize("settings", [{"freeze": "all"}, {"freeze": "embeddings"}])
 def test_embeddings_that_do_not_learn_are_not_moved(encoder: Path, settings: Any) -> None:
     nlp = encoder_pipeline(encoder, **settings)
-    with pytest.raises(ValueError, match=r"the pipeline has none that learn; leave the section out"):
+    with pytest.raises(ValueError, match="none learns in this pipeline; leave the section out"):
         FastGradient().update(nlp, examples_from(nlp), sgd=NO_STEP)
 
 
