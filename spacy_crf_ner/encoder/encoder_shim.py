@@ -13,6 +13,7 @@ from thinc.api import ArgsKwargs, get_torch_default_device
 
 from spacy_crf_ner.encoder import lora as low_rank
 from spacy_crf_ner.encoder.freezing import freeze
+from spacy_crf_ner.encoder.piece_tokenizer import PieceTokenizer
 from spacy_crf_ner.encoder.pretrained import fingerprint, load_config, load_tokenizer, load_transformer
 from spacy_crf_ner.encoder.serialization import EncoderState, is_of_own_code, tokenizer_files, tokenizer_from
 from spacy_crf_ner.encoder.spec import EncoderSpec
@@ -36,6 +37,7 @@ class EncoderShim(TorchShim, HFShim):
     """
 
     spec: EncoderSpec
+    pieces: PieceTokenizer
     windowing: Windowing
     base: Optional[Dict[str, str]]
     """Name and fingerprint of the encoder that adapters were put into."""
@@ -100,18 +102,19 @@ class EncoderShim(TorchShim, HFShim):
         wanted = self.spec.split_tokens
         if wanted is None:
             spaceless = any(doc.vocab.lang in SPACELESS for doc in docs[:1])
-            wanted = self.may_split_tokens and spaceless and runs_over_words(self.tokenizer)
+            wanted = self.may_split_tokens and spaceless and runs_over_words(self.pieces)
         if not wanted:
             return None
         if self._token_pieces is None:
-            self._token_pieces = TokenPieces(self.tokenizer)
+            self._token_pieces = TokenPieces(self.pieces)
         return self._token_pieces
 
     def _set(self, tokenizer: Any, transformer: Any) -> None:
         """Take an encoder as it was pretrained, and make of it what the spec says."""
         spec = self.spec
+        self.pieces = PieceTokenizer.from_pretrained(tokenizer)
         self.windowing = choose_windowing(
-            tokenizer, position_limit(transformer, tokenizer), spec.window, spec.stride
+            self.pieces, position_limit(transformer, tokenizer), spec.window, spec.stride
         )
         if spec.lora is not None:
             low_rank.inject(spec.lora, transformer)
@@ -174,6 +177,7 @@ class EncoderShim(TorchShim, HFShim):
         if self._model is not None:
             copied._model = deepcopy(self._model)
             copied._hfmodel = HFObjects(deepcopy(self.tokenizer), copied._model.transformer, None, {}, {})
+            copied.pieces = PieceTokenizer.from_pretrained(copied.tokenizer)
             copied.windowing, copied.base = self.windowing, self.base
             copied.may_split_tokens = self.may_split_tokens
         return copied
@@ -219,7 +223,7 @@ class EncoderShim(TorchShim, HFShim):
         except ValueError as error:
             raise SavedStateError(str(error)) from error
         self._model, self._hfmodel = loaded._model, loaded._hfmodel
-        self.windowing, self.base = loaded.windowing, state.base
+        self.pieces, self.windowing, self.base = loaded.pieces, loaded.windowing, state.base
         self.may_split_tokens = state.may_split_tokens
         self._token_pieces = None
         return self

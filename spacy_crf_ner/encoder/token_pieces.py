@@ -8,11 +8,13 @@ Here such a piece is cut where a token begins, and its parts are encoded for the
 import json
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
 from tokenizers import Tokenizer
+
+from spacy_crf_ner.encoder.piece_tokenizer import Pieces, PieceTokenizer
 
 METASPACE, BYTE_LEVEL = "Metaspace", "ByteLevel"
 """What the tokenizers' pre-tokenizers are called whose pieces may run over words."""
@@ -21,41 +23,13 @@ _MARKS = {"▁": METASPACE, "Ġ": BYTE_LEVEL}
 """What a piece begins with that follows a space."""
 
 
-class Pieces(NamedTuple):
-    """Word-pieces of a text.
-
-    tokens (List[str]): As the vocabulary has them.
-    ids (List[int]): Their numbers in the vocabulary.
-    offsets (List[Tuple[int, int]]): The characters of each.
-    """
-
-    tokens: List[str]
-    ids: List[int]
-    offsets: List[Tuple[int, int]]
-
-    @classmethod
-    def from_encoding(cls, encoding: Any) -> "Pieces":
-        """Those of a tokenizer's `Encoding`, which makes its lists anew each time it is asked for them."""
-        return cls(encoding.tokens, encoding.ids, encoding.offsets)
-
-    def cut(self, start: int, end: int) -> "Pieces":
-        """Those from one place to another."""
-        return Pieces(self.tokens[start:end], self.ids[start:end], self.offsets[start:end])
-
-    def add(self, others: "Pieces") -> None:
-        """Append other pieces."""
-        self.tokens.extend(others.tokens)
-        self.ids.extend(others.ids)
-        self.offsets.extend(others.offsets)
-
-
-def runs_over_words(tokenizer: Any) -> bool:
+def runs_over_words(tokenizer: PieceTokenizer) -> bool:
     """Whether a tokenizer makes pieces over several words where no space is between them.
 
-    tokenizer (PreTrainedTokenizerFast): The tokenizer. Only its pre-tokenizer is looked at: the whole of one with
-        a large vocabulary takes a second to write out.
+    tokenizer (PieceTokenizer): The tokenizer. Only its pre-tokenizer is looked at: the whole of one with a large
+        vocabulary takes a second to write out.
     """
-    pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
+    pre_tokenizer = tokenizer.tokenizer.pre_tokenizer
     state = json.loads(pre_tokenizer.__getstate__()) if pre_tokenizer is not None else None
     return any(part["type"] in (METASPACE, BYTE_LEVEL) for part in _parts(state))
 
@@ -63,12 +37,12 @@ def runs_over_words(tokenizer: Any) -> bool:
 class TokenPieces:
     """Encodes docs without special tokens, no piece over two tokens.
 
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    tokenizer (PieceTokenizer): The encoder's tokenizer.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: PieceTokenizer) -> None:
         self._tokenizer = tokenizer
-        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        state = json.loads(tokenizer.tokenizer.to_str())
         state |= {"truncation": None, "padding": None, "post_processor": None}
         for part in _parts(state["pre_tokenizer"]):
             if part["type"] == METASPACE:
@@ -85,12 +59,10 @@ class TokenPieces:
         docs (Sequence[Doc]): The docs.
         RETURNS (List[Pieces]): The word-pieces of each.
         """
-        encoded = self._tokenizer([doc.text for doc in docs], add_special_tokens=False, verbose=False)
-        return [self._cut(doc, encoding) for doc, encoding in zip(docs, encoded.encodings)]
+        return [self._cut(doc, pieces) for doc, pieces in zip(docs, self._tokenizer(docs))]
 
-    def _cut(self, doc: Doc, encoding: Any) -> Pieces:
+    def _cut(self, doc: Doc, pieces: Pieces) -> Pieces:
         """Cut the pieces that run over several tokens."""
-        pieces = Pieces.from_encoding(encoding)
         text = doc.text
         n_before = numpy.zeros(len(text) + 1, dtype="int64")
         n_before[[token.idx for token in doc]] = 1
@@ -122,8 +94,8 @@ class TokenPieces:
         marked (str): `METASPACE` or `BYTE_LEVEL`, whose marks differ, or "" for a part without one.
         """
         if marked == METASPACE:
-            (encoding,) = self._tokenizer([text], add_special_tokens=False).encodings
-        elif marked == BYTE_LEVEL:
+            return self._tokenizer.encode([text])[0]
+        if marked == BYTE_LEVEL:
             encoding = self._inner.encode(f" {text}", add_special_tokens=False)
         else:
             encoding = self._inner.encode(text, add_special_tokens=False)

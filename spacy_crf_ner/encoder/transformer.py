@@ -261,7 +261,8 @@ def _forward(
     docs = list(docs)
     if model.shim._model is None:
         raise ValueError(Errors.E109.format(name=model.name))
-    windows, pieces = split(model.tokenizer, docs, model.shim.windowing, model.shim.token_pieces_for(docs))
+    shim = model.shim
+    windows, pieces = split(shim.pieces, docs, shim.windowing, shim.token_pieces_for(docs))
     if not windows.input_ids:
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs
     rows, backprop_rows = model.layers[0](windows, is_train)

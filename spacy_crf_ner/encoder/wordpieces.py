@@ -1,14 +1,14 @@
 """Docs as windows of word-pieces, and how the word-pieces align with the tokens."""
 
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple, cast
+from typing import List, Optional, Sequence, Tuple, cast
 
 import numpy
 from spacy.tokens import Doc
-from spacy_transformers.align import get_alignment_via_offset_mapping
-from thinc.types import Ints2d, Ragged
+from thinc.types import Ints1d, Ragged
 
-from spacy_crf_ner.encoder.token_pieces import Pieces, TokenPieces
+from spacy_crf_ner.encoder.piece_tokenizer import Pieces, PieceTokenizer
+from spacy_crf_ner.encoder.token_pieces import TokenPieces
 from spacy_crf_ner.encoder.windows import WindowBatch, find_overlaps
 
 DEFAULT_WINDOW = 128
@@ -45,11 +45,11 @@ class DocPieces:
 
 
 def choose_windowing(
-    tokenizer: Any, limit: Optional[int], window: Optional[int], stride: Optional[int]
+    tokenizer: PieceTokenizer, limit: Optional[int], window: Optional[int], stride: Optional[int]
 ) -> Windowing:
     """Choose windows, or check those that are asked for.
 
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    tokenizer (PieceTokenizer): The encoder's tokenizer.
     limit (Optional[int]): The most word-pieces that the encoder takes, special tokens counted; None for any.
     window (Optional[int]): Word-pieces per window; None: `DEFAULT_WINDOW`, or what the encoder
         takes if that is less.
@@ -58,8 +58,7 @@ def choose_windowing(
     RAISES (ValueError): The window is longer than the encoder takes, or the stride leaves gaps or makes more than
         two windows overlap.
     """
-    marks = tokenizer("a")[0].special_tokens_mask
-    before, after = marks.index(0), marks[::-1].index(0)
+    before, after = len(tokenizer.before.ids), len(tokenizer.after.ids)
     if window is None:
         window = min(limit or DEFAULT_WINDOW, DEFAULT_WINDOW)
     inner = window - before - after
@@ -84,11 +83,11 @@ def choose_windowing(
 
 
 def split(
-    tokenizer: Any, docs: Sequence[Doc], windowing: Windowing, cut: Optional[TokenPieces] = None
+    tokenizer: PieceTokenizer, docs: Sequence[Doc], windowing: Windowing, cut: Optional[TokenPieces] = None
 ) -> Tuple[WindowBatch, List[Optional[DocPieces]]]:
     """Split the texts of docs into word-pieces and those into windows. All of a text is in some window.
 
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    tokenizer (PieceTokenizer): The encoder's tokenizer.
     docs (Sequence[Doc]): The docs.
     windowing (Windowing): The windows.
     cut (Optional[TokenPieces]): Makes the word-pieces, none over two tokens. None: the tokenizer does.
@@ -96,29 +95,11 @@ def split(
         None for a doc without tokens, which has no window.
     """
     filled = [doc for doc in docs if len(doc)]
-    windows: List[List[Pieces]] = [[] for _ in filled]
-    types: List[List[int]] = []
-    if filled and cut is not None:
-        ends = tokenizer("a")
-        windows = [_windows(pieces, windowing, Pieces.from_encoding(ends[0])) for pieces in cut(filled)]
-        if "token_type_ids" in ends:
-            types = [[0] * len(window.ids) for group in windows for window in group]
-    elif filled:
-        tokenizer.truncation_side = "right"  # From the left, the windows would come last first.
-        encoded = tokenizer(
-            [doc.text for doc in filled],
-            truncation=True,
-            max_length=windowing.window,
-            stride=windowing.window - windowing.before - windowing.after - windowing.stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        for i, encoding in zip(encoded["overflow_to_sample_mapping"], encoded.encodings):
-            windows[i].append(Pieces.from_encoding(encoding))
-        types = encoded.get("token_type_ids", [])
+    windows = [_windows(pieces, windowing, tokenizer) for pieces in (cut or tokenizer)(filled)]
+    types = [tokenizer.type_ids(len(window.ids)) for group in windows for window in group]
     batch = WindowBatch(
         input_ids=[numpy.asarray(window.ids) for group in windows for window in group],
-        token_type_ids=[numpy.asarray(ids) for ids in types] if types else None,
+        token_type_ids=[numpy.asarray(ids) for ids in types] if tokenizer.takes_types else None,
         overlaps=find_overlaps(
             [[len(window.ids) for window in group] for group in windows],
             windowing.stride,
@@ -130,18 +111,13 @@ def split(
     return batch, [next(pieces) if len(doc) else None for doc in docs]
 
 
-def _windows(pieces: Pieces, windowing: Windowing, ends: Pieces) -> List[Pieces]:
-    """Cut a text's word-pieces into windows, each with the special tokens of `ends`."""
+def _windows(pieces: Pieces, windowing: Windowing, tokenizer: PieceTokenizer) -> List[Pieces]:
+    """Cut a text's word-pieces into windows, each with special tokens of its own."""
     inner = windowing.window - windowing.before - windowing.after
-    before = ends.cut(0, windowing.before)
-    after = ends.cut(len(ends.ids) - windowing.after, len(ends.ids))
     windows = []
     start = 0
     while True:
-        window = Pieces([], [], [])
-        for part in (before, pieces.cut(start, start + inner), after):
-            window.add(part)
-        windows.append(window)
+        windows.append(tokenizer.with_ends(pieces.cut(start, start + inner)))
         if start + inner >= len(pieces.ids):
             return windows
         start += windowing.stride
@@ -155,5 +131,29 @@ def _joined(doc: Doc, windows: List[Pieces], windowing: Windowing) -> DocPieces:
         begin = 0 if i == 0 else windowing.before
         end = len(window.ids) if i + 1 == len(windows) else windowing.before + windowing.stride
         whole.add(window.cut(begin, end))
-    align = get_alignment_via_offset_mapping([doc[:]], cast(Ints2d, [numpy.asarray(whole.offsets)]))
-    return DocPieces(whole.tokens, whole.ids, align)
+    return DocPieces(whole.tokens, whole.ids, align(doc, whole.offsets))
+
+
+def align(doc: Doc, offsets: Sequence[Tuple[int, int]]) -> Ragged:
+    """Find the word-pieces of each token: those that share a character with it, or with the space behind it, as
+    spacy-transformers' `get_alignment_via_offset_mapping` finds them.
+
+    doc (Doc): The doc.
+    offsets (Sequence[Tuple[int, int]]): The characters of each word-piece. Special tokens have none.
+    RETURNS (Ragged): Places in `offsets`, int32, in order; the lengths are the tokens'.
+    """
+    n_characters = len(doc.text)
+    # The token of each character. shape: (n_characters + 1,)
+    owner = numpy.repeat(numpy.arange(len(doc)), numpy.diff([*(token.idx for token in doc), n_characters + 1]))
+    # shape: (n_pieces,)
+    starts, ends = numpy.array(offsets, dtype="int64").reshape(-1, 2).T
+    found = numpy.flatnonzero(ends > starts)
+    first, last = owner[starts[found]], owner[ends[found] - 1]
+    n_tokens = last - first + 1
+    # A row for each token of each word-piece.
+    pieces = numpy.repeat(found, n_tokens)
+    begins = numpy.repeat(numpy.cumsum(n_tokens) - n_tokens, n_tokens)
+    tokens = numpy.repeat(first, n_tokens) + numpy.arange(len(pieces)) - begins
+    order = numpy.argsort(tokens, kind="stable")
+    lengths = numpy.bincount(tokens, minlength=len(doc))
+    return Ragged(cast(Ints1d, pieces[order].astype("int32")), cast(Ints1d, lengths.astype("int32")))

@@ -25,7 +25,7 @@ from spacy_crf_ner.encoder.wordpieces import choose_windowing, split
 from spacy_crf_ner.formats.doc_builder import DocMaker
 from spacy_crf_ner.formats.reading import read
 from tests.encoder.test_token_pieces import owners
-from tests.encoder.util import encoder_pipeline, in_new_process, outputs, shim_of, train, weights
+from tests.encoder.util import by, encoder_pipeline, in_new_process, outputs, shim_of, train, weights
 from tests.util import TEXTS
 
 READ = [text for text, _ in TEXTS]
@@ -63,12 +63,12 @@ def test_each_character_has_its_piece_or_is_counted_as_unknown(
 ) -> None:
     encoder, _, _ = CORPORA[corpus]
     tokenizer = AutoTokenizer.from_pretrained(encoders_dir / encoder)
-    windowing = choose_windowing(tokenizer, 512, None, None)
+    windowing = choose_windowing(by(tokenizer), 512, None, None)
     seen: Counter[str] = Counter()
     for batch in minibatch(docs_of(data_dir, corpus), 500):
         for doc in batch:
             seen.update(doc.text)
-        for doc, pieces in zip(batch, split(tokenizer, batch, windowing)[1]):
+        for doc, pieces in zip(batch, split(by(tokenizer), batch, windowing)[1]):
             assert pieces is not None
             for token, n_pieces in zip(doc, pieces.align.lengths.tolist()):
                 # Without a piece is only what nothing can be seen of, and what was lost in an encoding.
@@ -188,7 +188,9 @@ def xlm_r(encoders_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def n_cut(docs: List[Doc], tokenizer: Any, cut: Any) -> int:
     """The entities that begin or end inside a word-piece."""
     n = 0
-    for doc, pieces in zip(docs, split(tokenizer, docs, choose_windowing(tokenizer, 512, None, None), cut)[1]):
+    for doc, pieces in zip(
+        docs, split(by(tokenizer), docs, choose_windowing(by(tokenizer), 512, None, None), cut)[1]
+    ):
         assert pieces is not None
         inside = {token for tokens in owners(pieces) for token in tokens[1:]}
         n += sum(ent.start in inside or ent.end in inside for ent in doc.ents)
@@ -201,7 +203,7 @@ def test_no_entity_of_msra_ends_inside_a_piece_of_xlm_r(xlm_r: Path, data_dir: P
     docs = [doc for doc, _ in zip(read_docs, range(500))]
     n_entities = sum(len(doc.ents) for doc in docs)
     assert n_cut(docs, tokenizer, None) > 0.03 * n_entities
-    assert n_cut(docs, tokenizer, TokenPieces(tokenizer)) == 0
+    assert n_cut(docs, tokenizer, TokenPieces(by(tokenizer))) == 0
 
 
 def test_a_pipeline_over_xlm_r_keeps_to_the_tokens_and_is_saved(xlm_r: Path, tmp_path: Path) -> None:

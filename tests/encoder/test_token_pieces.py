@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfi
 from spacy_crf_ner.encoder.serialization import EncoderState
 from spacy_crf_ner.encoder.token_pieces import TokenPieces, runs_over_words
 from spacy_crf_ner.encoder.wordpieces import DocPieces, choose_windowing, split
-from tests.encoder.util import encoder_pipeline, save_encoder, shim_of
+from tests.encoder.util import by, encoder_pipeline, save_encoder, shim_of
 from tests.util import TEXTS, get_pipe, n_drawn
 
 ZH, EN = spacy.blank("zh"), spacy.blank("en")
@@ -75,7 +75,7 @@ def owners(pieces: DocPieces) -> List[List[int]]:
 
 
 def pieces_of(tokenizer: Any, doc: Doc, cut: Optional[TokenPieces], window: int = 400) -> DocPieces:
-    _, (pieces,) = split(tokenizer, [doc], choose_windowing(tokenizer, None, window, None), cut)
+    _, (pieces,) = split(by(tokenizer), [doc], choose_windowing(by(tokenizer), None, window, None), cut)
     assert pieces is not None
     return pieces
 
@@ -96,7 +96,7 @@ def test_no_piece_runs_over_two_tokens_and_no_token_is_lost(
 ) -> None:
     doc = ZH(text)
     for tokenizer in (unigram, byte_level, bert):
-        own, cut = pieces_of(tokenizer, doc, None), pieces_of(tokenizer, doc, TokenPieces(tokenizer))
+        own, cut = pieces_of(tokenizer, doc, None), pieces_of(tokenizer, doc, TokenPieces(by(tokenizer)))
         assert all(len(tokens) <= 1 for tokens in owners(cut))
         for token, before, after in zip(doc, own.align.lengths, cut.align.lengths):
             # What nothing can be seen of, such as U+200B, has no piece for itself.
@@ -116,21 +116,25 @@ def test_the_tokenizers_do_run_over_tokens_without_it(unigram: Any, byte_level: 
 
 
 def test_a_part_is_what_the_vocabulary_has_for_it(unigram: Any) -> None:
-    strings = pieces_of(unigram, ZH("王小明在北京大学读书。"), TokenPieces(unigram)).strings
+    strings = pieces_of(unigram, ZH("王小明在北京大学读书。"), TokenPieces(by(unigram))).strings
     assert strings == ["<s>", "▁王", *"小明在北京大学", "读", *"书。", "</s>"]
-    assert pieces_of(unigram, ZH("小明"), TokenPieces(unigram)).strings == ["<s>", "▁", "小", "明", "</s>"]
+    assert pieces_of(unigram, ZH("小明"), TokenPieces(by(unigram))).strings == ["<s>", "▁", "小", "明", "</s>"]
 
 
 def test_tokenizers_are_told_apart(unigram: Any, byte_level: Any, bert: Any) -> None:
-    assert (runs_over_words(unigram), runs_over_words(byte_level), runs_over_words(bert)) == (True, True, False)
+    assert (runs_over_words(by(unigram)), runs_over_words(by(byte_level)), runs_over_words(by(bert))) == (
+        True,
+        True,
+        False,
+    )
 
 
 @given(st.integers(1, 60), st.sampled_from([8, 11, 20]))
 @settings(deadline=None, max_examples=n_drawn(40))
 def test_windows_of_cut_pieces_hold_all_of_them(unigram: Any, n: int, window: int) -> None:
     doc = ZH(("王小明在北京大学读书，" * 6)[:n])
-    cut = TokenPieces(unigram)
-    batch, (pieces,) = split(unigram, [doc], choose_windowing(unigram, None, window, None), cut)
+    cut = TokenPieces(by(unigram))
+    batch, (pieces,) = split(by(unigram), [doc], choose_windowing(by(unigram), None, window, None), cut)
     whole = pieces_of(unigram, doc, cut)
     assert pieces is not None
     assert (pieces.strings, pieces.ids) == (whole.strings, whole.ids)

@@ -1,16 +1,19 @@
 from typing import Any, Iterator, List, Optional, Tuple
 
+import numpy
 import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
-from tokenizers import Tokenizer, models, pre_tokenizers
+from spacy_transformers.align import get_alignment_via_offset_mapping
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
 
-from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW, DocPieces, Windowing, choose_windowing, split
-from tests.encoder.util import save_encoder
+from spacy_crf_ner.encoder.piece_tokenizer import PieceTokenizer
+from spacy_crf_ner.encoder.wordpieces import DEFAULT_WINDOW, DocPieces, Windowing, align, choose_windowing, split
+from tests.encoder.util import by, save_encoder
 from tests.util import n_drawn
 
 ZWSP, BOM = "\u200b", "\ufeff"
@@ -39,8 +42,8 @@ ZH, EN = spacy.blank("zh"), spacy.blank("en")
 
 
 def pieces_of(tokenizer: Any, doc: Doc, window: int = 510, stride: Optional[int] = None) -> DocPieces:
-    windowing = choose_windowing(tokenizer, None, window, stride)
-    _, (pieces,) = split(tokenizer, [doc], windowing)
+    windowing = choose_windowing(by(tokenizer), None, window, stride)
+    _, (pieces,) = split(by(tokenizer), [doc], windowing)
     assert pieces is not None
     return pieces
 
@@ -129,15 +132,15 @@ def test_a_doc_of_white_space_has_the_special_tokens_alone(bert: Any) -> None:
 
 
 def test_docs_without_tokens_have_no_windows(bert: Any) -> None:
-    windowing = choose_windowing(bert, None, 8, None)
+    windowing = choose_windowing(by(bert), None, 8, None)
     docs = [ZH(text) for text in ("", "王小", "", "明", "")]
-    batch, pieces = split(bert, docs, windowing)
+    batch, pieces = split(by(bert), docs, windowing)
     assert [piece is None for piece in pieces] == [True, False, True, False, True]
     assert [len(ids) for ids in batch.input_ids] == [4, 3]
-    batch, pieces = split(bert, [ZH(""), ZH("")], windowing)
+    batch, pieces = split(by(bert), [ZH(""), ZH("")], windowing)
     assert batch.input_ids == []
     assert pieces == [None, None]
-    assert split(bert, [], windowing)[1] == []
+    assert split(by(bert), [], windowing)[1] == []
 
 
 @pytest.mark.parametrize("literal", ["[SEP]", "[PAD]", "[CLS]", "[MASK]", "[UNK]"])
@@ -176,7 +179,7 @@ def test_windows_joined_are_the_text_in_one_piece(
         window, stride = windowing
         if not len(doc):
             continue
-        batch, (pieces,) = split(tokenizer, [doc], choose_windowing(tokenizer, None, window, stride))
+        batch, (pieces,) = split(by(tokenizer), [doc], choose_windowing(by(tokenizer), None, window, stride))
         assert pieces is not None
         strings, ids, align = whole(tokenizer, doc)
         assert pieces.strings == strings
@@ -187,12 +190,57 @@ def test_windows_joined_are_the_text_in_one_piece(
         assert len(batch.overlaps.rows) == len(ids)
 
 
+@given(st.data())
+@settings(deadline=None, max_examples=n_drawn(200))
+def test_alignment_is_that_of_spacy_transformers(data: st.DataObject) -> None:
+    """Of any word-pieces: some without characters, over white space, or over one another."""
+    words = data.draw(st.lists(st.sampled_from(["王", "hello", " ", "\n ", "😀"]), min_size=1, max_size=8))
+    spaces = data.draw(st.lists(st.booleans(), min_size=len(words), max_size=len(words)))
+    doc = Doc(ZH.vocab, words, spaces)
+    place = st.integers(0, len(doc.text))
+    pairs = data.draw(st.lists(st.tuples(place, place), max_size=12))
+    offsets = [(min(pair), max(pair)) for pair in pairs]
+    found = align(doc, offsets)
+    rows: Any = numpy.array(offsets, dtype="int64").reshape(1, -1, 2)
+    expected = get_alignment_via_offset_mapping([doc[:]], rows)
+    assert found.dataXd.tolist() == expected.dataXd.tolist()
+    assert found.lengths.tolist() == expected.lengths.tolist()
+    assert (found.dataXd.dtype, found.lengths.dtype) == (expected.dataXd.dtype, expected.lengths.dtype)
+
+
+def test_what_a_saved_tokenizer_truncates_and_pads_is_not(bert: Any) -> None:
+    """Such as those of sentence-embedding models."""
+    saved = Tokenizer.from_str(bert.backend_tokenizer.to_str())
+    saved.enable_truncation(4)
+    saved.enable_padding(length=40)
+    doc = ZH("王小明在北京大学")
+    windowing = choose_windowing(by(bert), None, None, None)
+    _, (expected,) = split(by(bert), [doc], windowing)
+    tokenizer = PieceTokenizer(saved, takes_types=True)
+    assert (tokenizer.before, tokenizer.after) == (by(bert).before, by(bert).after)
+    _, (found,) = split(tokenizer, [doc], windowing)
+    assert found is not None and expected is not None and found.strings == expected.strings
+
+
+def test_types_are_those_of_the_tokenizer(bert: Any) -> None:
+    """XLNet's special tokens are of types of their own."""
+    saved = Tokenizer.from_str(bert.backend_tokenizer.to_str())
+    saved.post_processor = processors.TemplateProcessing(
+        single="[CLS]:2 $A:1 [SEP]:3", pair=None, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    doc = ZH("王小明在北京大学")
+    batch, _ = split(PieceTokenizer(saved, takes_types=True), [doc], Windowing(6, 4, 1, 1))
+    assert batch.token_type_ids is not None
+    assert [ids.tolist() for ids in batch.token_type_ids] == [[2, 1, 1, 1, 1, 3]] * 2
+    assert split(PieceTokenizer(saved, takes_types=False), [doc], Windowing(6, 4, 1, 1))[0].token_type_ids is None
+
+
 @pytest.mark.parametrize("window, stride", sorted(frames()))
 def test_no_token_is_lost_at_any_length(bert: Any, window: int, stride: int) -> None:
     """Around each multiple of window and stride there is a length; here are all of them."""
-    windowing = choose_windowing(bert, None, window, stride)
+    windowing = choose_windowing(by(bert), None, window, stride)
     docs = [ZH(("王小明在北京大学" * 10)[:n]) for n in range(1, 3 * window + 3)]
-    batch, pieces = split(bert, docs, windowing)
+    batch, pieces = split(by(bert), docs, windowing)
     places = iter(batch.overlaps.rows.tolist())
     rows = [ids for window_ids in batch.input_ids for ids in window_ids.tolist()]
     for doc, piece in zip(docs, pieces):
@@ -217,7 +265,7 @@ def test_a_word_longer_than_a_window_keeps_all_its_pieces(byte_level: Any, windo
 
 def test_windows_of_several_texts_come_in_order(bert: Any) -> None:
     docs = [ZH("王小明在北京大学读书"), ZH("去了"), ZH(""), ZH("上海。")]
-    batch, pieces = split(bert, docs, Windowing(6, 3, 1, 1))
+    batch, pieces = split(by(bert), docs, Windowing(6, 3, 1, 1))
     assert [bert.decode(ids, skip_special_tokens=True).replace(" ", "") for ids in batch.input_ids] == [
         "王小明在",
         "在北京大",
@@ -243,19 +291,19 @@ def test_a_tokenizer_that_truncates_in_front_is_asked_for_windows_in_order(bert:
 
 
 def test_by_default_a_window_is_what_the_encoder_takes_and_a_stride_three_quarters(bert: Any) -> None:
-    assert choose_windowing(bert, 40, None, None) == Windowing(40, 28, 1, 1)
-    assert choose_windowing(bert, 4096, None, None) == Windowing(
+    assert choose_windowing(by(bert), 40, None, None) == Windowing(40, 28, 1, 1)
+    assert choose_windowing(by(bert), 4096, None, None) == Windowing(
         DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1
     )
-    assert choose_windowing(bert, None, None, None) == Windowing(
+    assert choose_windowing(by(bert), None, None, None) == Windowing(
         DEFAULT_WINDOW, (DEFAULT_WINDOW - 2) * 3 // 4, 1, 1
     )
-    assert choose_windowing(bert, None, 4, None).stride == 1
+    assert choose_windowing(by(bert), None, 4, None).stride == 1
 
 
 def test_special_tokens_are_counted_at_both_ends(bert: Any) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=character_tokenizer())
-    assert choose_windowing(bare, 40, None, None) == Windowing(40, 30, 0, 0)
+    assert choose_windowing(by(bare), 40, None, None) == Windowing(40, 30, 0, 0)
     pieces = pieces_of(bare, ZH("王小明" * 5), 4, 3)
     assert pieces.strings == list("王小明" * 5)
     assert aligned(pieces) == [[i] for i in range(15)]
@@ -270,17 +318,17 @@ def character_tokenizer() -> Tokenizer:
 
 @pytest.mark.parametrize("limit, window", [(40, 41), (40, 512), (2, 3)])
 def test_a_window_longer_than_the_encoder_takes_is_refused(bert: Any, limit: int, window: int) -> None:
-    assert choose_windowing(bert, 40, 40, None).window == 40
+    assert choose_windowing(by(bert), 40, 40, None).window == 40
     with pytest.raises(
         ValueError, match=f"window = {window}, but the encoder takes {limit}.*2 special.*set window"
     ):
-        choose_windowing(bert, limit, window, None)
+        choose_windowing(by(bert), limit, window, None)
 
 
 @pytest.mark.parametrize("window, room", [(3, 1), (2, 0), (1, 0), (0, 0), (-5, 0)])
 def test_a_window_without_room_is_refused(bert: Any, window: int, room: int) -> None:
     with pytest.raises(ValueError, match=f"window = {window} leaves room for {room} "):
-        choose_windowing(bert, None, window, None)
+        choose_windowing(by(bert), None, window, None)
 
 
 @pytest.mark.parametrize("window, first, last", [(10, 4, 8), (11, 5, 9), (4, 1, 2)])
@@ -288,10 +336,10 @@ def test_a_stride_leaves_no_gap_and_lets_only_neighbours_overlap(
     bert: Any, window: int, first: int, last: int
 ) -> None:
     for stride in range(first, last + 1):
-        assert choose_windowing(bert, None, window, stride).stride == stride
+        assert choose_windowing(by(bert), None, window, stride).stride == stride
     for stride in (first - 1, last + 1, 0, -1):
         with pytest.raises(ValueError, match=f"stride = {stride}, .* from {first} .* to {last} "):
-            choose_windowing(bert, None, window, stride)
+            choose_windowing(by(bert), None, window, stride)
 
 
 def test_the_pipeline_of_a_language_does_not_matter(bert: Any) -> None:

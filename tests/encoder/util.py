@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from spacy_crf_ner.encoder.encoder_shim import EncoderShim
+from spacy_crf_ner.encoder.piece_tokenizer import PieceTokenizer
 from spacy_crf_ner.encoder.spec import EncoderSpec
 from tests.encoder.load_worker import outputs
 from tests.util import NO_STEP, TEXTS, at_random, examples_from, get_pipe
@@ -378,3 +379,8 @@ def assert_loads_bit_equal(nlp: Language, path: Path, config: Optional[Dict[str,
     for ours, theirs in zip(here, there):
         assert ours.dtype == theirs.dtype
         assert (ours == theirs).all()
+
+
+def by(tokenizer: Any) -> PieceTokenizer:
+    """What makes word-pieces by transformers' tokenizer."""
+    return PieceTokenizer.from_pretrained(tokenizer)
