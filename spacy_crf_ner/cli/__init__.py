@@ -6,6 +6,7 @@ from spacy_crf_ner.cli import (  # noqa: F401
     convert,
     distill,
     evaluate,
+    export,
     init_config,
     init_vectors,
     merge_lora,

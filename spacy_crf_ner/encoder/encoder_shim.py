@@ -99,15 +99,20 @@ class EncoderShim(TorchShim, HFShim):
         docs (Sequence[Doc]): The docs, all of one language.
         RETURNS (Optional[TokenPieces]): None where the tokenizer's own pieces are wanted.
         """
-        wanted = self.spec.split_tokens
-        if wanted is None:
-            spaceless = any(doc.vocab.lang in SPACELESS for doc in docs[:1])
-            wanted = self.may_split_tokens and spaceless and runs_over_words(self.pieces)
-        if not wanted:
+        if not any(self.splits_tokens(doc.vocab.lang) for doc in docs[:1]):
             return None
         if self._token_pieces is None:
             self._token_pieces = TokenPieces(self.pieces)
         return self._token_pieces
+
+    def splits_tokens(self, lang: str) -> bool:
+        """Whether no word-piece may run over two tokens.
+
+        lang (str): The language of the docs.
+        """
+        if self.spec.split_tokens is not None:
+            return self.spec.split_tokens
+        return self.may_split_tokens and lang in SPACELESS and runs_over_words(self.pieces)
 
     def _set(self, tokenizer: Any, transformer: Any) -> None:
         """Take an encoder as it was pretrained, and make of it what the spec says."""

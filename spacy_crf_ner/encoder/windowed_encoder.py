@@ -50,19 +50,28 @@ class WindowedEncoder(nn.Module):
             one text after the other, each with the special tokens of its ends.
         """
         parameter = next(self.parameters())
-        asked = {"output_hidden_states": True} if self.averaged_layers > 1 else {}
 
         def run(inputs: Dict[str, Ids]) -> Tensor:
+            given = {name: torch.from_numpy(ids).to(parameter.device) for name, ids in inputs.items()}
             with autocast(parameter.device, self.autocast_dtype):
-                output = self.transformer(
-                    **{name: torch.from_numpy(ids).to(parameter.device) for name, ids in inputs.items()}, **asked
-                )
-            if self.averaged_layers == 1:
-                return output.last_hidden_state.float()
-            # Some encoders normalise what the last layer returns once more.
-            layers = (*output.hidden_states[-self.averaged_layers : -1], output.last_hidden_state)
-            return torch.stack(layers).float().mean(dim=0)
+                return last_layers(self.transformer, given, self.averaged_layers).float()
 
         return encode(
             run, batch, torch_arrays(parameter), pad_id=self.pad_id, max_padded_tokens=self.max_padded_tokens
         )
+
+
+def last_layers(transformer: Any, inputs: Dict[str, Tensor], averaged_layers: int = 1) -> Tensor:
+    """Encode windows that are padded together.
+
+    transformer (nn.Module): As of `WindowedEncoder`.
+    inputs (Dict[str, Tensor]): What it takes. *Shape:* (batch_size, seq_length) each.
+    averaged_layers (int): As of `WindowedEncoder`.
+    RETURNS (Tensor): *Shape:* (batch_size, seq_length, width): the last layers' output.
+    """
+    if averaged_layers == 1:
+        return transformer(**inputs).last_hidden_state
+    output = transformer(**inputs, output_hidden_states=True)
+    # Some encoders normalise what the last layer returns once more.
+    layers = (*output.hidden_states[-averaged_layers:-1], output.last_hidden_state)
+    return torch.stack(layers).float().mean(dim=0)

@@ -181,7 +181,7 @@ class CRFEntityRecognizer(LearningRecognizer):
             is of an unknown label.
         """
         docs = list(docs)
-        decoding = self._decode(docs, potentials)
+        decoding = self.decode(docs, potentials)
         scores: List[List[float]] = [[] for _ in docs]
         if self.save_scores or self.min_score > 0.0:
             scored = [
@@ -208,7 +208,7 @@ class CRFEntityRecognizer(LearningRecognizer):
         RETURNS (List[List[Tuple[Span, float]]]): For each doc, entities in the order of their start.
         """
         docs = list(docs)
-        return self._decode(docs, self.predict(docs)).scored_entities()
+        return self.decode(docs, self.predict(docs)).scored_entities()
 
     def predict_kbest(self, docs: Iterable[Doc], k: int) -> List[List[Hypothesis]]:
         """The k most probable ways to mark each doc, without modifying it.
@@ -220,9 +220,15 @@ class CRFEntityRecognizer(LearningRecognizer):
         RAISES (ValueError): `k` is below 1, or the model's scores are not finite numbers.
         """
         docs = list(docs)
-        return self._decode(docs, self.predict(docs)).k_best(k)
+        return self.decode(docs, self.predict(docs)).k_best(k)
 
-    def _decode(self, docs: List[Doc], potentials: Potentials) -> Decoding:
+    def decode(self, docs: List[Doc], potentials: Potentials) -> Decoding:
+        """Decode potentials without modifying the docs.
+
+        docs (List[Doc]): The docs, as the preceding components left them.
+        potentials (Potentials): What `predict` returned for them.
+        RETURNS (Decoding): Their entities, with scores and alternatives on request.
+        """
         return Decoding(
             docs,
             potentials,

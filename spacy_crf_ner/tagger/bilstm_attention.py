@@ -39,6 +39,7 @@ class BiLSTM(nn.Module):
 
     def __init__(self, width: int, hidden: int, depth: int) -> None:
         super().__init__()
+        self.hidden = hidden
         widths = [width] + [2 * hidden] * (depth - 1)
         self.ahead = nn.ModuleList(nn.LSTM(n, hidden) for n in widths)
         self.back = nn.ModuleList(nn.LSTM(n, hidden) for n in widths)

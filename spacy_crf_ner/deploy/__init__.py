@@ -1,0 +1,1 @@
+"""A trained pipeline for a CPU server: its networks as ONNX graphs, with parity measured, and without torch."""
