@@ -76,8 +76,8 @@ def encoder_graph(encoder: WindowedEncoder, *, takes_types: bool, window: int, o
         distance = _distance(expected, found, lengths)
         if not distance <= TOLERANCE:
             raise ValueError(
-                f"the encoder's ONNX graph computes vectors that differ by {distance:.2g} from torch's, for windows "
-                f"of {lengths} word-pieces"
+                f"the encoder's ONNX graph computes vectors that differ by {distance:.2g} from torch's, for "
+                f"windows of {lengths} word-pieces"
             )
     return data
 

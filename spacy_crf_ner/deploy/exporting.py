@@ -9,14 +9,13 @@ from spacy.pipeline.tok2vec import Tok2VecListener
 from thinc.api import Model
 
 from spacy_crf_ner.deploy.encoder_graph import encoder_graph
-from spacy_crf_ner.deploy.graph import OnnxShim
+from spacy_crf_ner.deploy.graph import OPSET, OnnxShim
 from spacy_crf_ner.deploy.head_graph import head_graphs
 from spacy_crf_ner.deploy.onnx_encoder import ENCODER, encoder_facts
 from spacy_crf_ner.encoder.merging import merge_lora
 from spacy_crf_ner.encoder.transformer import Encoder
 from spacy_crf_ner.messages import quote
 
-OPSET = 20
 LOWEST_OPSET = 18
 """The oldest version of ONNX that torch's exporter writes."""
 TAGGER, ONNX_TAGGER = "spacy-crf-ner.CRFTagger.v1", "spacy-crf-ner.OnnxTagger.v1"
@@ -57,8 +56,8 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
             config["components"][name] = made
         elif any(node.shims for node in _nodes(dict(nlp.components)[name])):
             raise ValueError(
-                f"component '{name}' of the factory {quote(section.get('factory'))} has a network of torch that is not "
-                "spacy-crf-ner's, and cannot be exported; leave it out"
+                f"component '{name}' of the factory {quote(section.get('factory'))} has a network of torch that is "
+                "not spacy-crf-ner's, and cannot be exported; leave it out"
             )
     _check_one_tensor(nlp, changed)
     exported = util.load_model_from_config(config, vocab=nlp.vocab, auto_fill=True)

@@ -12,6 +12,9 @@ from thinc.shims.shim import Shim
 from spacy_crf_ner.messages import one_line
 from spacy_crf_ner.saved_state import AGAIN, SavedStateError, unpack
 
+OPSET = 20
+"""The version of ONNX's operations that graphs are written in."""
+
 _making = Lock()
 _left: List[Any] = []
 """Sessions of the parent of a forked process. Nothing in this process may end their threads."""

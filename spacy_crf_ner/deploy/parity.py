@@ -1,4 +1,4 @@
-"""What an exported pipeline says beside what it was made of: the gate that is passed before anything is written."""
+"""What an exported pipeline says beside the one that it was made of: a gate before anything is written."""
 
 from dataclasses import dataclass
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple

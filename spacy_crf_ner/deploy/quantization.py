@@ -1,9 +1,11 @@
 """Graphs in 8-bit integers: weights once, per channel, and activations as they come, by ONNX Runtime's tools."""
 
+import logging
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import List, Sequence
+from typing import Iterator, List, Sequence
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]
@@ -35,16 +37,17 @@ def quantize(graph: bytes, keep: Sequence[str] = ()) -> bytes:
     kept = [node.name for node in model.graph.node if any(re.search(pattern, node.name) for pattern in keep)]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "quantized.onnx"
-        quantize_dynamic(
-            model,
-            path,
-            op_types_to_quantize=list(KINDS),
-            per_channel=True,
-            reduce_range=saturates(),
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=kept,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        with _silence():
+            quantize_dynamic(
+                model,
+                path,
+                op_types_to_quantize=list(KINDS),
+                per_channel=True,
+                reduce_range=saturates(),
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=kept,
+                extra_options={"MatMulConstBOnly": True},
+            )
         return path.read_bytes()
 
 
@@ -58,3 +61,14 @@ def layer_names(graph: bytes) -> List[str]:
     return [
         node.name for node in model.graph.node if node.op_type in KINDS and any(x in weights for x in node.input)
     ]
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The tool recommends another tool, through the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -62,9 +62,8 @@ def _measure(model: Path, texts: Sequence[str], code: Optional[Path]) -> Cost:
         command, input=json.dumps(list(texts)), capture_output=True, text=True, env={**os.environ, **_ONE_THREAD}
     )
     if done.returncode:
-        raise ValueError(
-            f"the pipeline could not be measured in a process of its own ({one_line(done.stderr[-500:])})"
-        )
+        said = one_line(done.stderr[-500:])
+        raise ValueError(f"the pipeline could not be measured in a process of its own ({said})")
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -85,11 +84,12 @@ def _main(model: str, start: str, code: Optional[str] = None) -> None:
 
 
 def _resident() -> Optional[float]:
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # Windows
+    # Not by getrusage, whose figure a process inherits from the one that started it.
+    status = Path("/proc/self/status")
+    if not status.is_file():
         return None
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    lines = (line.split() for line in status.read_text(encoding="utf8").splitlines())
+    return next((int(line[1]) * 1024 / 1e6 for line in lines if line[0] == "VmHWM:"), None)
 
 
 if __name__ == "__main__":
