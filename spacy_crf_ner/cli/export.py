@@ -1,5 +1,6 @@
 """`python -m spacy crf export`: a pipeline for a CPU server, whose networks ONNX Runtime computes."""
 
+import re
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -102,8 +103,6 @@ def _require_extra() -> None:
 
 
 def _check_patterns(patterns: Sequence[str], layers: Sequence[str]) -> None:
-    import re
-
     for pattern in patterns:
         try:
             found = [layer for layer in layers if re.search(pattern, layer)]

@@ -56,8 +56,8 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
             config["components"][name] = made
         elif any(node.shims for node in _nodes(dict(nlp.components)[name])):
             raise ValueError(
-                f"component '{name}' of the factory {quote(section.get('factory'))} has a network of torch that is "
-                "not spacy-crf-ner's, and cannot be exported; leave it out"
+                f"component '{name}' of the factory {quote(section.get('factory'))} has a network of torch that "
+                "is not spacy-crf-ner's, and cannot be exported; leave it out"
             )
     _check_one_tensor(nlp, changed)
     exported = util.load_model_from_config(config, vocab=nlp.vocab, auto_fill=True)

@@ -57,7 +57,7 @@ def layer_names(graph: bytes) -> List[str]:
     graph (bytes): The graph.
     """
     model = onnx.load_from_string(graph)
-    weights = {weight.name for weight in model.graph.initializer}
+    weights = {weight.name for weight in model.graph.initializer if weight.data_type == onnx.TensorProto.FLOAT}
     return [
         node.name for node in model.graph.node if node.op_type in KINDS and any(x in weights for x in node.input)
     ]

@@ -53,6 +53,10 @@ class TokenPieces:
         # Parts are mostly single characters, which come again and again.
         self._part = lru_cache(maxsize=2**16)(self._encode_part)
 
+    def __reduce__(self) -> Any:
+        # What it remembers cannot be pickled, and need not be.
+        return TokenPieces, (self._tokenizer,)
+
     def __call__(self, docs: Sequence[Doc]) -> List[Pieces]:
         """Encode docs.
 
