@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Dict, List, Optional, Sequence, Tuple
+from typing import Annotated, Any, Dict, List, Optional, Sequence
 
 import srsly
 from spacy import util
@@ -27,7 +27,7 @@ MOST_CHARACTERS = 20_000
 """Of the dev docs, what is read to measure speed."""
 TORCH, FULL, INT8 = "torch", "ONNX", "ONNX INT8"
 
-Columns = Dict[str, Tuple[Reading, Optional[Parity], Cost, float]]
+Report = Dict[str, Dict[str, Any]]
 
 
 @app.command("export")
@@ -78,18 +78,18 @@ def export_cli(
                     integers = util.load_model(models[FULL])
                     exporting.change_graphs(integers, partial(quantization.quantize, keep=keep_fp32 or []))
                     made.append((INT8, integers))
-            measured = costs(list(models.values()), _some_texts(examples), code)
-            columns: Columns = {}
-            for (kind, reading), cost in zip(readings.items(), measured, strict=True):
-                parity = None if kind == TORCH else compare(readings[TORCH], reading)
-                columns[kind] = reading, parity, cost, _megabytes(models[kind])
-            _print_table(msg, columns)
+            parities = {kind: compare(readings[TORCH], reading) for kind, reading in readings.items()}
             chosen = INT8 if int8 else FULL
-            _check_full(msg, columns[FULL][1], examples)
-            if int8:
-                _check_integers(msg, columns[INT8][1], examples, max_loss)
+            said = _refusal(parities, max_loss)
+            # What is refused need not be measured.
+            measured = [] if said else costs(list(models.values()), _some_texts(examples), code)
+            report = _report(readings, parities, measured, models)
+            _print_table(msg, report)
+            if said is not None:
+                _print_worst(msg, parities[chosen], examples)
+                raise ValueError(said)
             copytree(models[chosen], directory, dirs_exist_ok=True)
-            srsly.write_json(directory / "export.json", _report(columns))
+            srsly.write_json(directory / "export.json", report)
         msg.good(f"Saved the pipeline ({chosen}) to {show_path(output)}, and the figures to export.json in it")
 
 
@@ -128,44 +128,60 @@ def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def _print_table(msg: Printer, columns: Columns) -> None:
-    def row(title: str, values: Sequence[Optional[float]], form: str) -> Tuple[str, ...]:
-        return (title, *("-" if value is None else format(value, form) for value in values))
-
-    readings, parities, measured, sizes = zip(*columns.values())
-    rows = [
-        row("NER F on dev", [reading.f and reading.f * 100 for reading in readings], ".2f"),
-        row("Docs with the same entities", [p and p.n_identical for p in parities], ",d"),
-        row("Largest difference of a potential", [p and p.difference for p in parities], ".1g"),
-        row("Calibration error %", [reading.ece and reading.ece * 100 for reading in readings], ".2f"),
-        row("Characters per CPU second", [cost.characters_per_second for cost in measured], ",.0f"),
-        row("Seconds from start to first doc", [cost.seconds_to_first for cost in measured], ".1f"),
-        row("Peak memory, MB", [cost.megabytes for cost in measured], ",.0f"),
-        row("On disk, MB", sizes, ",.1f"),
-    ]
-    aligns = ("l", *("r" for _ in columns))
-    msg.table(rows, header=("", *columns), divider=True, aligns=aligns, max_col=40)
-
-
-def _check_full(msg: Printer, parity: Optional[Parity], examples: Sequence[Example]) -> None:
-    assert parity is not None
-    if not parity.is_exact:
-        _print_worst(msg, parity, examples)
-        raise ValueError(
-            f"the exported pipeline has other entities in {parity.n_docs - parity.n_identical} of {parity.n_docs} "
-            f"docs, and a potential differs by {parity.difference:.2g} (at most {TOLERANCE:g} may be); nothing is "
-            "written"
+def _refusal(parities: Dict[str, Parity], max_loss: float) -> Optional[str]:
+    """Why nothing may be written, if it may not."""
+    full, integers = parities[FULL], parities.get(INT8)
+    if not full.is_exact:
+        return (
+            f"the exported pipeline has other entities in {full.n_docs - full.n_identical} of {full.n_docs} docs, "
+            f"and a potential differs by {full.difference:.2g} (at most {TOLERANCE:g} may be); nothing is written"
         )
-
-
-def _check_integers(msg: Printer, parity: Optional[Parity], examples: Sequence[Example], max_loss: float) -> None:
-    assert parity is not None
-    if parity.loss > max_loss:
-        _print_worst(msg, parity, examples)
-        raise ValueError(
-            f"--int8 costs {parity.loss:.2f} points of F1, more than --max-loss {max_loss:g}; nothing is written: "
-            "leave layers as they are by --keep-fp32, as --keep-fp32 'layer.0'"
+    if integers is not None and integers.loss > max_loss:
+        return (
+            f"--int8 costs {integers.loss:.2f} points of F1, more than --max-loss {max_loss:g}; nothing is "
+            "written: leave layers as they are by --keep-fp32, as --keep-fp32 'layer.0'"
         )
+    return None
+
+
+def _report(
+    readings: Dict[str, Reading], parities: Dict[str, Parity], measured: Sequence[Cost], models: Dict[str, Path]
+) -> Report:
+    """All figures, by kind of pipeline."""
+    report: Report = {}
+    for i, (kind, reading) in enumerate(readings.items()):
+        report[kind] = {
+            "ents_f": reading.f,
+            "docs": parities[kind].n_docs,
+            "identical": parities[kind].n_identical,
+            "largest_difference": parities[kind].difference,
+            "ece": reading.ece,
+            **(measured[i]._asdict() if measured else {}),
+            "megabytes_on_disk": _megabytes(models[kind]),
+        }
+    return report
+
+
+ROWS = {
+    "ents_f": ("NER F on dev, %", 100, ".2f"),
+    "identical": ("Docs with the same entities", 1, ",.0f"),
+    "largest_difference": ("Largest difference of a potential", 1, ".1g"),
+    "ece": ("Calibration error, %", 100, ".2f"),
+    "characters_per_second": ("Characters per second of CPU time", 1, ",.0f"),
+    "seconds_to_first": ("Seconds from start to first doc", 1, ".1f"),
+    "megabytes": ("Peak memory, MB", 1, ",.0f"),
+    "megabytes_on_disk": ("On disk, MB", 1, ",.1f"),
+}
+
+
+def _print_table(msg: Printer, report: Report) -> None:
+    rows = []
+    for key, (title, factor, form) in ROWS.items():
+        values = [figures.get(key) for figures in report.values()]
+        if any(value is not None for value in values):
+            rows.append((title, *("-" if value is None else format(value * factor, form) for value in values)))
+    aligns = ("l", *("r" for _ in report))
+    msg.table(rows, header=("", *report), divider=True, aligns=aligns, max_col=40)
 
 
 def _print_worst(msg: Printer, parity: Parity, examples: Sequence[Example]) -> None:
@@ -188,24 +204,3 @@ def _print_worst(msg: Printer, parity: Parity, examples: Sequence[Example]) -> N
         )
     header = ("Doc", "Difference", "Text", "Only torch", "Only exported")
     msg.table(rows, title="The docs that differ most", header=header, divider=True)
-
-
-def _report(columns: Columns) -> Dict[str, Any]:
-    return {
-        kind: {
-            "ents_f": reading.f,
-            "ece": reading.ece,
-            **(
-                {}
-                if parity is None
-                else {
-                    "docs": parity.n_docs,
-                    "identical": parity.n_identical,
-                    "largest_difference": parity.difference,
-                }
-            ),
-            **cost._asdict(),
-            "megabytes_on_disk": size,
-        }
-        for kind, (reading, parity, cost, size) in columns.items()
-    }

