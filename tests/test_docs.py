@@ -187,13 +187,19 @@ def test_the_private_names_that_contributing_lists_are_used_where_it_says() -> N
 
 def test_every_option_that_the_pages_name_is_one(tables: Any) -> None:
     parameters = [tables.parameters_of(name, function) for name, function in tables.commands().items()]
-    known = {option for p in parameters for row, *_ in p for option in re.findall(r"--[a-z-]+", row.name)}
-    others = {"--help", "--meta", "--build", "--device"}  # of pytest, spacy package and benchmarks
+    known = {option for p in parameters for row, *_ in p for option in re.findall(r"--[a-z0-9-]+", row.name)}
+    others = {
+        "--help",
+        "--meta",
+        "--build",
+        "--device",
+        "--no-deps",
+    }  # of pytest, pip, spacy package and benchmarks
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf8").split(GENERATED)[0]
         # Between single backticks, what begins with an option or with `crf COMMAND`.
         spans = re.findall(r"(?<!`)`((?:python -m spacy )?(?:crf [a-z-]+ )?--[^`\n]+)`", text)
-        named = {option for span in spans for option in re.findall(r"(?<!\S)--[a-z-]+(?![\w.])", span)}
+        named = {option for span in spans for option in re.findall(r"(?<!\S)--[a-z0-9-]+(?![\w.])", span)}
         assert named - others <= known, (page, named - others - known)
     assert len(known) > 25
 

@@ -11,6 +11,7 @@ from spacy_crf_ner.cli import (  # noqa: F401
     init_vectors,
     merge_lora,
     render,
+    serve,
     split,
     train,
 )

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SLOW = ("huggingface_hub", "matplotlib", "onnx", "onnxruntime", "peft", "pyarrow", "transformers")
+SLOW = ("fastapi", "huggingface_hub", "matplotlib", "onnx", "onnxruntime", "peft", "pyarrow", "transformers")
 """Each takes longer to import than most commands take to run."""
 
 

@@ -1,0 +1,80 @@
+"""`python -m spacy crf serve`: a pipeline behind HTTP."""
+
+import logging
+import os
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Dict, Optional
+
+from typer import Option
+
+from spacy_crf_ner.cli._app import app
+from spacy_crf_ner.cli._errors import one_line_errors
+from spacy_crf_ner.cli._options import ModelArgument
+from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
+
+GRACE_SECONDS = 30
+"""For requests that are being answered when the service is told to stop."""
+
+
+@app.command("serve")
+def serve_cli(
+    model: ModelArgument,
+    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 for all of this machine's")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 for a free one")] = 8080,
+    workers: Annotated[int, Option(min=1, help="Processes, each with a pipeline of its own")] = 1,
+    max_characters: Annotated[int, Option(min=1, help="Of a text")] = 20_000,
+    max_texts: Annotated[int, Option(min=1, help="Of a request")] = 100,
+    max_bytes: Annotated[int, Option(min=1, help="Of a request's body")] = 4_000_000,
+    max_waiting: Annotated[int, Option(min=1, help="Texts that may wait for an answer, in each process")] = 1_000,
+    timeout: Annotated[float, Option(min=0.001, help="Seconds after which a request is given up")] = 30.0,
+    batch_milliseconds: Annotated[
+        float, Option(min=0, help="How long a text waits for others, to be computed with them")
+    ] = 3.0,
+    batch_texts: Annotated[int, Option(min=1, help="Texts that are computed together")] = 64,
+    component: Annotated[Optional[str], Option(help="Which component, if several are crf_ner")] = None,
+) -> None:
+    """Serve a pipeline: POST /v1/entities, a page at /, a description at /docs, Prometheus figures at /metrics.
+
+    One process computes one batch at a time; texts that arrive together are computed together. What is exported by
+    `crf export` is served several times faster.
+    """
+    with one_line_errors():
+        try:
+            import prometheus_client  # noqa: F401
+            import uvicorn
+        except ImportError as error:
+            raise ValueError(f"{error.name} is not installed; pip install 'spacy-crf-ner[serve]'") from None
+        # What cannot be loaded is said before anything listens.
+        nlp = load_pipeline(model)
+        component_name(nlp, model, component)
+        settings: Dict[str, Any] = {
+            "component": component,
+            "max_characters": max_characters,
+            "max_texts": max_texts,
+            "max_bytes": max_bytes,
+            "max_waiting": max_waiting,
+            "timeout": timeout,
+            "batch_milliseconds": batch_milliseconds,
+            "batch_texts": batch_texts,
+        }
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        run: Dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "access_log": False,  # The service says a line of its own.
+            "timeout_graceful_shutdown": GRACE_SECONDS,
+        }
+        with TemporaryDirectory() as folder:
+            if workers > 1:
+                # Before the library is imported, which looks for it then.
+                os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            from spacy_crf_ner.deploy.service import Settings, create_app
+
+            made = Settings(model=model, **settings)
+            if workers == 1:
+                uvicorn.run(create_app(made, nlp), **run)
+            else:
+                del nlp
+                made.to_environment()
+                target = "spacy_crf_ner.deploy.service:app_from_environment"
+                uvicorn.run(target, factory=True, workers=workers, **run)

@@ -1,0 +1,290 @@
+"""The service: a pipeline behind HTTP."""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, AsyncIterator, Awaitable, Callable, Dict, List, Literal, Optional, Union
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import BaseModel, ConfigDict, Field
+from spacy.language import Language
+
+from spacy_crf_ner.deploy.answers import Answerer, Question
+from spacy_crf_ner.deploy.batching import Batcher, QueueFull
+from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
+
+SETTINGS = "SPACY_CRF_NER_SERVICE"
+"""The environment variable by which worker processes get their settings."""
+PAGE = Path(__file__).parent / "templates" / "page.html"
+MOST_WAYS = 20
+logger = logging.getLogger("spacy_crf_ner.service")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a service is made of.
+
+    model (str): Package name or directory of the pipeline.
+    component (Optional[str]): Its crf_ner, if it has several.
+    max_characters (int): Of a text.
+    max_texts (int): Of a request.
+    max_bytes (int): Of a request's body.
+    max_waiting (int): Texts that may wait for an answer, in each process.
+    timeout (float): Seconds after which a request is given up.
+    batch_milliseconds (float): How long a text waits for others, to be computed with them.
+    batch_texts (int): Texts that are computed together.
+    """
+
+    model: str
+    component: Optional[str] = None
+    max_characters: int = 20_000
+    max_texts: int = 100
+    max_bytes: int = 4_000_000
+    max_waiting: int = 1_000
+    timeout: float = 30.0
+    batch_milliseconds: float = 3.0
+    batch_texts: int = 64
+
+    def to_environment(self) -> None:
+        """Leave the settings to worker processes."""
+        os.environ[SETTINGS] = json.dumps(asdict(self))
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """What `to_environment` left."""
+        return cls(**json.loads(os.environ[SETTINGS]))
+
+
+class Entity(BaseModel):
+    """An entity. `start` and `end` count characters, or UTF-16 units if those were asked for."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+    score: Optional[float] = Field(None, description="Its probability, if it was asked for")
+
+
+class Way(BaseModel):
+    """One way to mark a text."""
+
+    probability: float
+    entities: List[Entity]
+
+
+class Marked(BaseModel):
+    """What is marked in a text."""
+
+    entities: List[Entity]
+    k_best: Optional[List[Way]] = Field(None, description="The most probable ways to mark it, if asked for")
+
+
+class Answers(BaseModel):
+    """One per text, in order."""
+
+    docs: List[Marked]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+Next = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
+    """Make the service.
+
+    settings (Settings): Its settings.
+    nlp (Optional[Language]): The pipeline, if it is loaded already. Otherwise it is loaded in the background, and
+        the service is not ready before.
+    RETURNS (FastAPI): The application.
+    """
+    registry = CollectorRegistry()
+    requests = Counter("crf_ner_requests_total", "Requests", ["path", "status"], registry=registry)
+    seconds = Histogram("crf_ner_request_seconds", "Seconds per request", ["path"], registry=registry)
+    sizes = Histogram(
+        "crf_ner_batch_texts", "Texts computed together", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=registry
+    )
+    characters = Counter("crf_ner_characters_total", "Characters that were read", registry=registry)
+    entities = Counter("crf_ner_entities_total", "Entities that were found", ["label"], registry=registry)
+    state: Dict[str, Batcher] = {}
+
+    class Asked(BaseModel):
+        """Texts, and what is wanted of them."""
+
+        model_config = ConfigDict(extra="forbid")
+        text: Union[
+            Annotated[str, Field(max_length=settings.max_characters)],
+            Annotated[
+                List[Annotated[str, Field(max_length=settings.max_characters)]],
+                Field(max_length=settings.max_texts),
+            ],
+        ] = Field(description="One text, or several")
+        offsets: Literal["characters", "utf-16"] = Field("characters", description="What start and end count")
+        scores: bool = Field(False, description="The probability of each entity")
+        k_best: int = Field(0, ge=0, le=MOST_WAYS, description="How many ways to mark each text")
+
+    async def serve(answerer: Callable[[], Answerer]) -> None:
+        loop = asyncio.get_running_loop()
+        batcher = Batcher(
+            await loop.run_in_executor(None, answerer),
+            seconds=settings.batch_milliseconds / 1000,
+            max_batch=settings.batch_texts,
+            max_waiting=settings.max_waiting,
+            observe=sizes.observe,
+        )
+        state["batcher"] = batcher
+        await batcher.run()
+
+    def load() -> Answerer:
+        pipeline = load_pipeline(settings.model) if nlp is None else nlp
+        return Answerer(pipeline, component_name(pipeline, settings.model, settings.component))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(serve(load))
+        yield
+        state.clear()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = FastAPI(
+        title="spacy-crf-ner",
+        description="Named entities of texts",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: Next) -> Response:
+        begin = time.perf_counter()
+        response = await call_next(request)
+        taken = time.perf_counter() - begin
+        route = request.scope.get("route")
+        path = getattr(route, "path", "other")
+        requests.labels(path, response.status_code).inc()
+        seconds.labels(path).observe(taken)
+        # Never the text.
+        logger.info("%s %s %d %.1f ms", request.method, path, response.status_code, taken * 1000)
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Without what was given: a text is not repeated, and may hold what no answer can.
+        said = "; ".join(f"{'.'.join(map(str, part['loc'][1:]))}: {part['msg']}" for part in error.errors())
+        return JSONResponse({"detail": said.encode("utf8", "replace").decode("utf8")}, 422)
+
+    refusals: Dict[Union[int, str], Dict[str, Any]] = {
+        status: {"model": Problem} for status in (413, 422, 429, 500, 503, 504)
+    }
+
+    @app.post("/v1/entities", response_model=Answers, response_model_exclude_unset=True, responses=refusals)
+    async def find_entities(asked: Asked) -> Dict[str, Any]:
+        """Find the entities of one text or of several."""
+        texts = [asked.text] if isinstance(asked.text, str) else asked.text
+        batcher = _ready()
+        if not texts:
+            return {"docs": []}
+        questions = [Question(text, asked.scores, asked.k_best, asked.offsets) for text in texts]
+        try:
+            answers = await asyncio.wait_for(batcher.ask(questions), settings.timeout)
+        except QueueFull:
+            raise HTTPException(429, "too many texts are waiting; try again", {"Retry-After": "1"}) from None
+        except asyncio.TimeoutError:
+            raise HTTPException(504, f"no answer within {settings.timeout:g} seconds; send less") from None
+        except Exception:
+            logger.exception("a text could not be read")
+            raise HTTPException(500, "the pipeline has failed on this text") from None
+        characters.inc(sum(map(len, texts)))
+        for answer in answers:
+            for entity in answer["entities"]:
+                entities.labels(entity["label"]).inc()
+        return {"docs": answers}
+
+    def _ready() -> Batcher:
+        if "batcher" not in state:
+            raise HTTPException(503, "the pipeline is being loaded; try again", {"Retry-After": "1"})
+        return state["batcher"]
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """The process lives."""
+        return "ok"
+
+    @app.get("/readyz", response_class=PlainTextResponse, responses={503: {"model": Problem}})
+    async def readyz() -> str:
+        """The pipeline is loaded."""
+        _ready()
+        return "ok"
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Figures for Prometheus, of all processes."""
+        found = registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            found = CollectorRegistry()
+            MultiProcessCollector(found)
+        return Response(generate_latest(found), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        return PAGE.read_text(encoding="utf8")
+
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """The service of a worker process."""
+    return create_app(Settings.from_environment())
+
+
+class BodyLimit:
+    """Refuses bodies that are too large, before they are read into memory.
+
+    app (Any): The ASGI application behind it.
+    max_bytes (int): The most bytes of a body.
+    """
+
+    def __init__(self, app: Any, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        parts = []
+        n_bytes = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return  # The client has gone.
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > self.max_bytes:
+                detail = f"the body has more than {self.max_bytes:,} bytes; send less"
+                await JSONResponse({"detail": detail}, 413)(scope, receive, send)
+                return
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        whole = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+
+        async def replay() -> Any:
+            return whole.pop() if whole else await receive()
+
+        await self.app(scope, replay, send)

@@ -1,0 +1,119 @@
+"""Questions that arrive together are answered together; each asker gets its own answers, and none is forgotten."""
+
+import asyncio
+import threading
+import time
+from typing import Any, Awaitable, Callable, List, Sequence
+
+import pytest
+
+from spacy_crf_ner.deploy.answers import Answer, Question
+from spacy_crf_ner.deploy.batching import Batcher, QueueFull
+
+
+class Echo:
+    """Answers with the text. It fails on "bad", and takes its time if asked to."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: List[List[str]] = []
+        self.threads: List[int] = []
+        self.seconds = seconds
+
+    def __call__(self, questions: Sequence[Question]) -> List[Answer]:
+        self.batches.append([question.text for question in questions])
+        self.threads.append(threading.get_ident())
+        time.sleep(self.seconds)
+        if any(question.text == "bad" for question in questions):
+            raise RuntimeError("bad text")
+        return [{"text": question.text} for question in questions]
+
+
+def run(echo: Echo, use: Callable[[Batcher], Awaitable[Any]], **settings: Any) -> Any:
+    async def all_of_it() -> Any:
+        batcher = Batcher(echo, **{"seconds": 0.05, "max_batch": 8, "max_waiting": 100, **settings})
+        task = asyncio.create_task(batcher.run())
+        try:
+            return await use(batcher)
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    return asyncio.run(all_of_it())
+
+
+def asked(*texts: str) -> List[Question]:
+    return [Question(text) for text in texts]
+
+
+def test_those_that_come_together_are_answered_together() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.ask(asked(f"a{i}", f"b{i}")) for i in range(10)))
+
+    found = run(echo, use)
+    assert found == [[{"text": f"a{i}"}, {"text": f"b{i}"}] for i in range(10)]
+    assert [len(batch) for batch in echo.batches] == [8, 8, 4]
+    # One thread answers: a pipeline is for one at a time.
+    assert len(set(echo.threads)) == 1 and threading.get_ident() not in echo.threads
+
+
+def test_one_alone_waits_for_a_moment_only() -> None:
+    async def use(batcher: Batcher) -> float:
+        begin = time.perf_counter()
+        await batcher.ask(asked("a"))
+        return time.perf_counter() - begin
+
+    assert run(Echo(), use, seconds=0.01) < 1.0
+
+
+def test_a_text_that_fails_spoils_only_its_own_answers() -> None:
+    async def use(batcher: Batcher) -> Any:
+        return await asyncio.gather(
+            *(batcher.ask(asked(text)) for text in ("a", "bad", "b")), return_exceptions=True
+        )
+
+    first, failed, last = run(Echo(), use)
+    assert (first, last) == ([{"text": "a"}], [{"text": "b"}])
+    assert isinstance(failed, RuntimeError)
+
+
+def test_more_than_may_wait_is_refused_and_room_comes_back() -> None:
+    async def use(batcher: Batcher) -> Any:
+        tasks = [asyncio.create_task(batcher.ask(asked("a", "b"))) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await batcher.ask(asked("c"))
+        await asyncio.gather(*tasks)
+        assert batcher.n_waiting == 0
+        return await batcher.ask(asked("c"))
+
+    assert run(Echo(), use, max_waiting=4) == [{"text": "c"}]
+
+
+def test_one_with_more_texts_than_may_wait_is_answered_alone() -> None:
+    """Or it would never be."""
+
+    async def use(batcher: Batcher) -> Any:
+        return await batcher.ask(asked("a", "b", "c"))
+
+    assert len(run(Echo(), use, max_waiting=2)) == 3
+
+
+def test_who_gives_up_is_not_answered_and_does_not_stop_the_others() -> None:
+    echo = Echo(seconds=0.2)
+
+    async def use(batcher: Batcher) -> Any:
+        slow = asyncio.create_task(batcher.ask(asked("slow")))
+        await asyncio.sleep(0.05)
+        gone = asyncio.create_task(batcher.ask(asked("gone")))
+        stays = asyncio.create_task(batcher.ask(asked("stays")))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await slow
+        assert await stays == [{"text": "stays"}]
+        return batcher.n_waiting
+
+    assert run(echo, use, seconds=0.0) == 0
+    assert "gone" not in [text for batch in echo.batches for text in batch]
