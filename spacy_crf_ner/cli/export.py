@@ -136,7 +136,12 @@ def _refusal(parities: Dict[str, Parity], max_loss: float) -> Optional[str]:
             f"the exported pipeline has other entities in {full.n_docs - full.n_identical} of {full.n_docs} docs, "
             f"and a potential differs by {full.difference:.2g} (at most {TOLERANCE:g} may be); nothing is written"
         )
-    if integers is not None and integers.loss > max_loss:
+    if integers is not None and integers.loss is None:
+        return (
+            "the pipeline finds no entity of --dev, by which the loss of --int8 could be measured; nothing is "
+            "written: give docs with entities"
+        )
+    if integers is not None and integers.loss is not None and integers.loss > max_loss:
         return (
             f"--int8 costs {integers.loss:.2f} points of F1, more than --max-loss {max_loss:g}; nothing is "
             "written: leave layers as they are by --keep-fp32, as --keep-fp32 'layer.0'"

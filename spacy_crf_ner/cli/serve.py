@@ -1,7 +1,7 @@
 """`python -m spacy crf serve`: a pipeline behind HTTP."""
 
-import logging
 import os
+from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Dict, Optional
 
@@ -10,6 +10,7 @@ from typer import Option
 from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.cli._options import ModelArgument
+from spacy_crf_ner.deploy.answers import Answerer
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
 
 GRACE_SECONDS = 30
@@ -40,13 +41,13 @@ def serve_cli(
     """
     with one_line_errors():
         try:
-            import prometheus_client  # noqa: F401
+            import fastapi  # noqa: F401
             import uvicorn
         except ImportError as error:
             raise ValueError(f"{error.name} is not installed; pip install 'spacy-crf-ner[serve]'") from None
         # What cannot be loaded is said before anything listens.
         nlp = load_pipeline(model)
-        component_name(nlp, model, component)
+        Answerer(nlp, component_name(nlp, model, component))
         settings: Dict[str, Any] = {
             "component": component,
             "max_characters": max_characters,
@@ -57,24 +58,31 @@ def serve_cli(
             "batch_milliseconds": batch_milliseconds,
             "batch_texts": batch_texts,
         }
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         run: Dict[str, Any] = {
             "host": host,
             "port": port,
             "access_log": False,  # The service says a line of its own.
+            "log_config": _log_config(uvicorn.config.LOGGING_CONFIG),
             "timeout_graceful_shutdown": GRACE_SECONDS,
         }
-        with TemporaryDirectory() as folder:
-            if workers > 1:
-                # Before the library is imported, which looks for it then.
-                os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            from spacy_crf_ner.deploy.service import Settings, create_app
+        from spacy_crf_ner.deploy.service import Settings, create_app
 
-            made = Settings(model=model, **settings)
-            if workers == 1:
-                uvicorn.run(create_app(made, nlp), **run)
-            else:
-                del nlp
-                made.to_environment()
-                target = "spacy_crf_ner.deploy.service:app_from_environment"
-                uvicorn.run(target, factory=True, workers=workers, **run)
+        made = Settings(model=model, **settings)
+        if workers == 1:
+            uvicorn.run(create_app(made, nlp), **run)
+            return
+        del nlp
+        made.to_environment()
+        with TemporaryDirectory() as folder:
+            # For the workers, which are new processes.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            target = "spacy_crf_ner.deploy.service:app_from_environment"
+            uvicorn.run(target, factory=True, workers=workers, **run)
+
+
+def _log_config(config: Dict[str, Any]) -> Dict[str, Any]:
+    """uvicorn's, which reaches the workers, with the service's lines and the time."""
+    made = deepcopy(config)
+    made["formatters"]["default"]["fmt"] = "%(asctime)s %(levelprefix)s %(message)s"
+    made["loggers"]["spacy_crf_ner.service"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return made

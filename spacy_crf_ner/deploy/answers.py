@@ -8,6 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from spacy_crf_ner.formats.offsets import CHARACTERS, UTF_16
+from spacy_crf_ner.tagger.potentials import Potentials
 
 Answer = Dict[str, Any]
 
@@ -39,6 +40,8 @@ class Answerer:
         self.nlp = nlp
         self._pipe: Any = nlp.get_pipe(name)
         active = nlp.pipe_names
+        if name not in active:
+            raise ValueError(f"component '{name}' is disabled; enable it in the pipeline's config")
         self._before = active[: active.index(name)]
         self._after = active[active.index(name) + 1 :]
 
@@ -58,7 +61,7 @@ class Answerer:
         if any(question.scores for question in questions):
             found = self._pipe.decode(docs, potentials).scored_entities()
             scored = [{_key(span): score for span, score in of_doc} for of_doc in found]
-        alternatives = self._k_best(docs, questions)
+        alternatives = self._k_best(docs, questions, potentials)
         self._pipe.set_annotations(docs, potentials)
         answers = []
         for question, doc, scores, best in zip(questions, self._run(self._after, docs), scored, alternatives):
@@ -76,7 +79,7 @@ class Answerer:
         others = [name for name in self.nlp.pipe_names if name not in names]
         return list(self.nlp.pipe(docs, disable=others))
 
-    def _k_best(self, docs: Sequence[Doc], questions: Sequence[Question]) -> List[Any]:
+    def _k_best(self, docs: Sequence[Doc], questions: Sequence[Question], potentials: Potentials) -> List[Any]:
         """Those that ask for as many go together."""
         groups: Dict[int, List[int]] = defaultdict(list)
         for i, question in enumerate(questions):
@@ -84,7 +87,8 @@ class Answerer:
                 groups[question.k_best].append(i)
         found: List[Any] = [[] for _ in docs]
         for k, places in groups.items():
-            for i, best in zip(places, self._pipe.predict_kbest([docs[i] for i in places], k), strict=True):
+            decoding = self._pipe.decode([docs[i] for i in places], potentials.of_docs(places))
+            for i, best in zip(places, decoding.k_best(k), strict=True):
                 found[i] = best
         return found
 

@@ -79,9 +79,13 @@ class Batcher:
         deadline = loop.time() + self._seconds
         while n_questions < self._max_batch:
             try:
-                waiting = await asyncio.wait_for(self._queue.get(), deadline - loop.time())
-            except asyncio.TimeoutError:
-                break
+                # What is there already has waited.
+                waiting = self._queue.get_nowait()
+            except asyncio.QueueEmpty:
+                try:
+                    waiting = await asyncio.wait_for(self._queue.get(), deadline - loop.time())
+                except asyncio.TimeoutError:
+                    break
             batch.append(waiting)
             n_questions += len(waiting.questions)
         # Whoever gave up waiting is not answered.

@@ -109,7 +109,7 @@ def _inputs(encoder: WindowedEncoder, names: Sequence[str], lengths: Sequence[in
 
 
 def _distance(expected: NDArray[Any], found: NDArray[Any], lengths: Sequence[int]) -> float:
-    return max(float(numpy.abs(a[:n] - b[:n]).max()) for a, b, n in zip(expected, found, lengths))
+    return float(numpy.max([numpy.abs(a[:n] - b[:n]).max() for a, b, n in zip(expected, found, lengths)]))
 
 
 @contextmanager

@@ -186,9 +186,10 @@ def _exported_block(nlp: Language, block: Any) -> Any:
 
 
 def _upstream_width(nlp: Language, upstream: str) -> int:
+    factories = nlp.pipe_factories
     for name, pipe in nlp.components:
-        for node in _nodes(pipe):
-            if isinstance(node, Encoder) and upstream in ("*", name):
+        for node in _nodes(pipe) if factories[name] == "transformer" and upstream in ("*", name) else []:
+            if isinstance(node, Encoder):
                 return node.get_dim("nO")
     raise ValueError(f"a component listens to {quote(upstream)}, which is not in the pipeline; put it there")
 

@@ -15,9 +15,18 @@ from spacy_crf_ner.saved_state import AGAIN, SavedStateError, unpack
 OPSET = 20
 """The version of ONNX's operations that graphs are written in."""
 
-_making = Lock()
+_making = [Lock()]
 _left: List[Any] = []
 """Sessions of the parent of a forked process. Nothing in this process may end their threads."""
+
+
+def _new_lock() -> None:
+    """A thread of the parent may have held the lock when it forked."""
+    _making[0] = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 class OnnxGraph:
@@ -50,7 +59,7 @@ class OnnxGraph:
 
     def _session_here(self) -> Any:
         if self._process != os.getpid():
-            with _making:
+            with _making[0]:
                 if self._process != os.getpid():
                     _left.append(self._session)
                     self._session = self._make_session()

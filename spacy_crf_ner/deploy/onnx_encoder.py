@@ -37,7 +37,9 @@ class EncoderShim(OnnxShim):
         """
         try:
             tokenizer = Tokenizer.from_str(facts["tokenizer"])
-            pieces = PieceTokenizer(tokenizer, takes_types=facts["takes_types"])
+            pieces = PieceTokenizer(
+                tokenizer, takes_types=facts["takes_types"], splits_special=facts["splits_special"]
+            )
             windowing = choose_windowing(pieces, None, facts["window"], facts["stride"])
         except Exception as error:  # of the tokenizers' own kinds too
             what = f"the saved tokenizer is damaged ({type(error).__name__})"
@@ -82,6 +84,7 @@ def encoder_facts(
     return {
         "tokenizer": pieces.tokenizer.to_str(),
         "takes_types": pieces.takes_types,
+        "splits_special": pieces.splits_special,
         "window": windowing.window,
         "stride": windowing.stride,
         "pad_id": pad_id,

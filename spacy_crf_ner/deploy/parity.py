@@ -58,14 +58,14 @@ class Parity:
 
     n_docs, n_identical (int): How many docs, and how many with the same entities.
     difference (float): The largest of a potential, in nats.
-    loss (float): Points of F1 that are lost; negative if it gains.
+    loss (Optional[float]): Points of F1 that are lost, negative if it gains; None where there are none to lose.
     worst (List[Deviation]): The docs with other entities, most of them first, then those with other potentials.
     """
 
     n_docs: int
     n_identical: int
     difference: float
-    loss: float
+    loss: Optional[float]
     worst: List[Deviation]
 
     @property
@@ -113,9 +113,9 @@ def compare(theirs: Reading, ours: Reading) -> Parity:
     theirs (Reading): What the pipeline said that it was made of.
     ours (Reading): What it says itself, of the same docs.
     """
-    shared = max((float(numpy.abs(a - b).max()) for a, b in zip(theirs.crf, ours.crf, strict=True)), default=0.0)
+    shared = numpy.max([numpy.abs(a - b).max() for a, b in zip(theirs.crf, ours.crf, strict=True)], initial=0.0)
     differences = [
-        max(float(numpy.abs(a - b).max(initial=0.0)), shared)
+        float(numpy.maximum(numpy.abs(a - b).max(initial=0.0), shared))
         for a, b in zip(theirs.emissions, ours.emissions, strict=True)
     ]
     deviations = [
@@ -126,7 +126,7 @@ def compare(theirs: Reading, ours: Reading) -> Parity:
     return Parity(
         n_docs=len(differences),
         n_identical=sum(x.ours == x.theirs for x in deviations),
-        difference=max(differences, default=0.0),
-        loss=100 * ((theirs.f or 0.0) - (ours.f or 0.0)),
+        difference=float(numpy.max(differences, initial=0.0)),
+        loss=100 * (theirs.f - (ours.f or 0.0)) if theirs.f else None,
         worst=deviations[:N_WORST],
     )

@@ -4,11 +4,13 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, AsyncIterator, Awaitable, Callable, Dict, List, Literal, Optional, Union
+from traceback import extract_tb
+from typing import Annotated, Any, AsyncIterator, Callable, Dict, List, Literal, Optional, Union
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -100,9 +102,6 @@ class Problem(BaseModel):
     detail: str
 
 
-Next = Callable[[Request], Awaitable[Response]]
-
-
 def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
     """Make the service.
 
@@ -138,15 +137,21 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
 
     async def serve(answerer: Callable[[], Answerer]) -> None:
         loop = asyncio.get_running_loop()
-        batcher = Batcher(
-            await loop.run_in_executor(None, answerer),
-            seconds=settings.batch_milliseconds / 1000,
-            max_batch=settings.batch_texts,
-            max_waiting=settings.max_waiting,
-            observe=sizes.observe,
-        )
-        state["batcher"] = batcher
-        await batcher.run()
+        try:
+            batcher = Batcher(
+                await loop.run_in_executor(None, answerer),
+                seconds=settings.batch_milliseconds / 1000,
+                max_batch=settings.batch_texts,
+                max_waiting=settings.max_waiting,
+                observe=sizes.observe,
+            )
+            state["batcher"] = batcher
+            await batcher.run()
+        except Exception as error:
+            # A process that cannot answer ends; where there are several, another one takes its place.
+            state.clear()
+            logger.error("the service ends: %s", _without_text(error))
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def load() -> Answerer:
         pipeline = load_pipeline(settings.model) if nlp is None else nlp
@@ -168,20 +173,15 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
 
-    @app.middleware("http")
-    async def count(request: Request, call_next: Next) -> Response:
-        begin = time.perf_counter()
-        response = await call_next(request)
-        taken = time.perf_counter() - begin
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        requests.labels(path, response.status_code).inc()
+    def count(method: str, path: str, status: int, taken: float) -> None:
+        requests.labels(path, status).inc()
         seconds.labels(path).observe(taken)
         # Never the text.
-        logger.info("%s %s %d %.1f ms", request.method, path, response.status_code, taken * 1000)
-        return response
+        logger.info("%s %s %d %.1f ms", method, path, status, taken * 1000)
+
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
+    app.add_middleware(Counted, count=count)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -207,8 +207,8 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
             raise HTTPException(429, "too many texts are waiting; try again", {"Retry-After": "1"}) from None
         except asyncio.TimeoutError:
             raise HTTPException(504, f"no answer within {settings.timeout:g} seconds; send less") from None
-        except Exception:
-            logger.exception("a text could not be read")
+        except Exception as error:
+            logger.error("a text could not be read: %s", _without_text(error))
             raise HTTPException(500, "the pipeline has failed on this text") from None
         characters.inc(sum(map(len, texts)))
         for answer in answers:
@@ -251,6 +251,43 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
 def app_from_environment() -> FastAPI:
     """The service of a worker process."""
     return create_app(Settings.from_environment())
+
+
+def _without_text(error: BaseException) -> str:
+    """What an error is and where it was raised. Its message may quote a text."""
+    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__))
+    return f"{type(error).__name__} at {' > '.join(places)}"
+
+
+class Counted:
+    """Tells of each request that was answered.
+
+    app (Any): The ASGI application behind it.
+    count (Callable[[str, str, int, float], None]): Called with method, path of the route, status and seconds.
+    """
+
+    def __init__(self, app: Any, count: Callable[[str, str, int, float], None]) -> None:
+        self.app = app
+        self.count = count
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        statuses: List[int] = []
+
+        async def noting(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            # 499 is what servers write for a client that has gone.
+            path = getattr(scope.get("route"), "path", "other")
+            self.count(scope["method"], path, statuses[0] if statuses else 499, time.perf_counter() - begin)
 
 
 class BodyLimit:

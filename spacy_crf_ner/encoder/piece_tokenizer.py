@@ -1,5 +1,6 @@
 """Word-pieces of texts by the library `tokenizers` alone: with it a pipeline runs where transformers is not."""
 
+from functools import partial
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
@@ -40,11 +41,15 @@ class PieceTokenizer:
 
     tokenizer (Tokenizer): The tokenizer. Truncation and padding, which a saved one may do, are switched off.
     takes_types (bool): Whether its encoder takes `token_type_ids`.
+    splits_special (bool): Whether the name of a special token in a text is text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, takes_types: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, takes_types: bool, splits_special: bool = False) -> None:
+        # A setting that is saved with no tokenizer.
+        tokenizer.encode_special_tokens = splits_special
         self.tokenizer = tokenizer
         self.takes_types = takes_types
+        self.splits_special = splits_special
         (ends,) = self._encode(["a"], add_special_tokens=True)
         marks = ends.special_tokens_mask
         n_before, n_after = marks.index(0), marks[::-1].index(0)
@@ -61,9 +66,16 @@ class PieceTokenizer:
 
         tokenizer (PreTrainedTokenizerFast): The tokenizer.
         """
-        backend = tokenizer.backend_tokenizer
-        backend.encode_special_tokens = tokenizer.split_special_tokens
-        return cls(backend, takes_types="token_type_ids" in tokenizer.model_input_names)
+        return cls(
+            tokenizer.backend_tokenizer,
+            takes_types="token_type_ids" in tokenizer.model_input_names,
+            splits_special=tokenizer.split_special_tokens,
+        )
+
+    def __reduce__(self) -> Any:
+        return partial(PieceTokenizer, takes_types=self.takes_types, splits_special=self.splits_special), (
+            self.tokenizer,
+        )
 
     def __call__(self, docs: Sequence[Doc]) -> List[Pieces]:
         """Encode docs.

@@ -50,6 +50,7 @@ class TokenPieces:
             elif part["type"] == BYTE_LEVEL:
                 part["add_prefix_space"] = False
         self._inner = Tokenizer.from_str(json.dumps(state))
+        self._inner.encode_special_tokens = tokenizer.splits_special
         # Parts are mostly single characters, which come again and again.
         self._part = lru_cache(maxsize=2**16)(self._encode_part)
 

@@ -57,6 +57,18 @@ class Potentials:
         starts = [0, *ends[:-1]]
         return [self.emissions.dataXd[start:end] for start, end in zip(starts, ends)]  # type: ignore[misc]
 
+    def of_docs(self, places: Sequence[int]) -> "Potentials":
+        """The potentials of some of the docs.
+
+        places (Sequence[int]): Which, in which order.
+        RETURNS (Potentials): Theirs, where these are.
+        """
+        emissions, lengths = self.by_doc(), numpy.asarray(self.emissions.lengths)
+        xp: Any = get_array_ops(self.start).xp
+        rows = xp.concatenate([self.emissions.dataXd[:0], *(emissions[i] for i in places)])
+        chosen = Ragged(rows, cast(Ints1d, lengths[list(places)]))
+        return Potentials(chosen, self.start, self.transitions, self.end)
+
     def of_tags(self, tags: Ints) -> "Potentials":
         """The potentials of some of the tags.
 

@@ -94,6 +94,14 @@ def test_integers_that_cost_too_much_are_not_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_integers_need_entities_to_be_judged_by(model: Path, tmp_path: Path) -> None:
+    dev = write_docs(tmp_path / "dev.spacy", [make_doc("今天天气很好。", [])])
+    result = run(model, tmp_path / "out", "--dev", dev, "--int8")
+    assert result.exit_code == 1
+    assert "finds no entity of --dev, by which the loss of --int8 could be measured" in result.output
+    assert run(model, tmp_path / "out", "--dev", dev).exit_code == 0
+
+
 def test_a_graph_that_computes_something_else_is_not_written(
     model: Path, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,9 @@ def test_a_dead_worker_is_replaced(model: Path, started: List[Service]) -> None:
     assert 'path="/v1/entities",status="200"} 10.0' in httpx.get(f"{service.url}/metrics").text
     service.process.send_signal(signal.SIGTERM)
     service.process.wait(timeout=30)
+    service.reader.result(timeout=10)
+    # The workers write their lines, too.
+    assert len([line for line in service.lines if "POST /v1/entities 200 " in line]) == 10
 
 
 def children(process: int) -> List[int]:

@@ -59,6 +59,16 @@ def test_those_that_come_together_are_answered_together() -> None:
     assert len(set(echo.threads)) == 1 and threading.get_ident() not in echo.threads
 
 
+def test_a_backlog_is_answered_together_without_waiting() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.ask(asked(f"{i}")) for i in range(16)))
+
+    run(echo, use, seconds=0.0)
+    assert [len(batch) for batch in echo.batches] == [8, 8]
+
+
 def test_one_alone_waits_for_a_moment_only() -> None:
     async def use(batcher: Batcher) -> float:
         begin = time.perf_counter()

@@ -154,7 +154,9 @@ def test_too_many_are_told_to_come_again(nlp: Language, monkeypatch: pytest.Monk
     assert all(response.headers["Retry-After"] == "1" for response in responses if response.status_code == 429)
 
 
-def test_a_failing_pipe_is_an_error_of_the_service(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_pipe_is_an_error_of_the_service(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def failing(self: Answerer, questions: Any) -> Any:
         raise RuntimeError("of a pipe, with the text 北京")
 
@@ -165,6 +167,9 @@ def test_a_failing_pipe_is_an_error_of_the_service(nlp: Language, monkeypatch: p
         response = client.post("/v1/entities", json={"text": "北京"})
         assert response.status_code == 500 and response.json()["detail"] == "the pipeline has failed on this text"
         assert client.get("/healthz").text == "ok"
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("a text could not be read: RuntimeError at ") and "test_service.py:" in line
+    assert "北京" not in caplog.text
 
 
 def test_each_request_is_one_line_without_its_text(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,6 +177,13 @@ def test_each_request_is_one_line_without_its_text(client: TestClient, caplog: p
         ask(client, READ[0])
     (line,) = [record.getMessage() for record in caplog.records if record.name == "spacy_crf_ner.service"]
     assert line.startswith("POST /v1/entities 200 ") and READ[0] not in line
+
+
+def test_a_disabled_recognizer_is_refused() -> None:
+    nlp = overfitted()
+    nlp.disable_pipe("crf_ner")
+    with pytest.raises(ValueError, match="component 'crf_ner' is disabled; enable it in the pipeline's config"):
+        Answerer(nlp, "crf_ner")
 
 
 def test_figures_count_what_was_done(nlp: Language) -> None:

@@ -1,5 +1,6 @@
 """Word-pieces that keep to the tokens, of a byte-level tokenizer and of a SentencePiece one that are made here."""
 
+import pickle
 from pathlib import Path
 from typing import Any, List, Optional
 
@@ -13,6 +14,7 @@ from spacy.tokens import Doc
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from spacy_crf_ner.encoder.piece_tokenizer import PieceTokenizer
 from spacy_crf_ner.encoder.serialization import EncoderState
 from spacy_crf_ner.encoder.token_pieces import TokenPieces, runs_over_words
 from spacy_crf_ner.encoder.wordpieces import DocPieces, choose_windowing, split
@@ -119,6 +121,18 @@ def test_a_part_is_what_the_vocabulary_has_for_it(unigram: Any) -> None:
     strings = pieces_of(unigram, ZH("王小明在北京大学读书。"), TokenPieces(by(unigram))).strings
     assert strings == ["<s>", "▁王", *"小明在北京大学", "读", *"书。", "</s>"]
     assert pieces_of(unigram, ZH("小明"), TokenPieces(by(unigram))).strings == ["<s>", "▁", "小", "明", "</s>"]
+
+
+def test_names_of_special_tokens_may_be_text(bert: Any) -> None:
+    """After pickling as well; of the whole text and of its parts."""
+    doc = Doc(ZH.vocab, ["小", "明[SEP]", "北京"], spaces=[False] * 3)
+    tokenizer = PieceTokenizer(bert.backend_tokenizer, takes_types=False, splits_special=True)
+    windowing = choose_windowing(tokenizer, None, 100, None)
+    for made in (tokenizer, pickle.loads(pickle.dumps(tokenizer))):
+        for cut in (None, TokenPieces(made), pickle.loads(pickle.dumps(TokenPieces(made)))):
+            _, (pieces,) = split(made, [doc], windowing, cut)
+            assert pieces is not None and pieces.strings.count("[SEP]") == 1
+    bert.backend_tokenizer.encode_special_tokens = False
 
 
 def test_tokenizers_are_told_apart(unigram: Any, byte_level: Any, bert: Any) -> None:
