@@ -95,6 +95,10 @@ def read(nlp: Language, name: str, examples: Sequence[Example]) -> Reading:
         scored += pipe.decode(docs, potentials).scored_entities()
         pipe.set_annotations(docs, potentials)
         emissions += [numpy.array(x) for x in potentials.by_doc()]
+        for doc in docs:
+            # The vectors of all docs at once would fill the memory.
+            doc.tensor = numpy.zeros((0,), dtype="float32")
+            doc.user_data.clear()
         crf = potentials.arrays[1:]
         judged += [Example(doc, example.reference) for doc, example in zip(docs, batch, strict=True)]
     outcomes = judge(judged, scored)
