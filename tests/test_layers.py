@@ -29,6 +29,7 @@ LAYERS = (
     "formats",
     "corpus",
     "evaluation",
+    "deploy",
     "cli",
 )
 """Folders and modules, each of which may import those before it."""
