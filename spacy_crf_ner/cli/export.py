@@ -9,6 +9,7 @@ from typing import Annotated, Any, Dict, List, Optional, Sequence
 
 import srsly
 from spacy import util
+from spacy.tokens import Doc
 from spacy.training import Example
 from typer import Argument, Option
 from wasabi import Printer
@@ -21,7 +22,7 @@ from spacy_crf_ner.deploy.graph import OPSET
 from spacy_crf_ner.deploy.parity import TOLERANCE, Parity, Reading, compare, read
 from spacy_crf_ner.deploy.speed import Cost, costs
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, read_examples
-from spacy_crf_ner.messages import MAX_QUOTED, quote, show_path
+from spacy_crf_ner.messages import quote, show_path
 
 MOST_CHARACTERS = 20_000
 """Of the dev docs, what is read to measure speed."""
@@ -65,19 +66,18 @@ def export_cli(
             readings = {TORCH: read(nlp, name, examples)}
             models = {TORCH: nlp.path or Path(model)}
             exported = exporting.export(nlp, opset=opset)
-            made = [(FULL, exported)]
-            for kind, pipeline in made:
+
+            def save_and_read(kind: str) -> None:
                 models[kind] = Path(work) / kind
-                pipeline.to_disk(models[kind])
+                exported.to_disk(models[kind])
                 readings[kind] = read(util.load_model(models[kind]), name, examples)
-                if int8 and kind == FULL:
-                    layers = [
-                        name for graph in exporting.graphs_of(exported) for name in quantization.layer_names(graph)
-                    ]
-                    _check_patterns(keep_fp32 or [], layers)
-                    integers = util.load_model(models[FULL])
-                    exporting.change_graphs(integers, partial(quantization.quantize, keep=keep_fp32 or []))
-                    made.append((INT8, integers))
+
+            save_and_read(FULL)
+            if int8:
+                layers = [x for graph in exporting.graphs_of(exported) for x in quantization.layer_names(graph)]
+                _check_patterns(keep_fp32 or [], layers)
+                exporting.change_graphs(exported, partial(quantization.quantize, keep=keep_fp32 or []))
+                save_and_read(INT8)
             parities = {kind: compare(readings[TORCH], reading) for kind, reading in readings.items()}
             chosen = INT8 if int8 else FULL
             said = _refusal(parities, max_loss)
@@ -190,21 +190,19 @@ def _print_table(msg: Printer, report: Report) -> None:
 
 
 def _print_worst(msg: Printer, parity: Parity, examples: Sequence[Example]) -> None:
-    def shown(entities: Any, text: str, example: Example) -> str:
-        doc = example.predicted
+    def shown(entities: Any, doc: Doc) -> str:
         return ", ".join(f"{doc[start:end].text} {label}" for start, end, label in entities) or "-"
 
     rows = []
     for place, difference, ours, theirs in parity.worst:
-        text = examples[place].reference.text
-        short = text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
+        doc = examples[place].predicted
         rows.append(
             (
                 f"{place + 1:,}",
                 f"{difference:.2g}",
-                repr(short),
-                shown(sorted({*theirs} - {*ours}), text, examples[place]),
-                shown(sorted({*ours} - {*theirs}), text, examples[place]),
+                quote(examples[place].reference.text),
+                shown(sorted({*theirs} - {*ours}), doc),
+                shown(sorted({*ours} - {*theirs}), doc),
             )
         )
     header = ("Doc", "Difference", "Text", "Only torch", "Only exported")

@@ -40,12 +40,8 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
     for name, pipe in nlp.components:
         if is_exported(nlp, name):
             raise ValueError(f"component '{name}' is exported already; give the pipeline that it was made from")
-        if any(isinstance(node, Encoder) for node in _nodes(pipe)):
-            for node in _nodes(pipe):
-                if isinstance(node, Encoder) and node.shim._model is None:
-                    raise ValueError(
-                        f"component '{name}' is not trained: its encoder is not loaded; train it before"
-                    )
+        if any(isinstance(node, Encoder) and node.shim._model is None for node in _nodes(pipe)):
+            raise ValueError(f"component '{name}' is not trained: its encoder is not loaded; train it before")
     merge_lora(nlp)
     config = nlp.config.copy()
     changed = []
@@ -59,7 +55,7 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
                 f"component '{name}' of the factory {quote(section.get('factory'))} has a network of torch that "
                 "is not spacy-crf-ner's, and cannot be exported; leave it out"
             )
-    _check_one_tensor(nlp, changed)
+    _check_one_tensor(nlp)
     exported = util.load_model_from_config(config, vocab=nlp.vocab, auto_fill=True)
     left_out = [*changed, "config.cfg", "vocab"]
     exported.from_bytes(nlp.to_bytes(exclude=left_out), exclude=left_out)
@@ -121,7 +117,7 @@ def _sections(config: Any) -> Iterator[Dict[str, Any]]:
             yield from _sections(value)
 
 
-def _check_one_tensor(nlp: Language, changed: List[str]) -> None:
+def _check_one_tensor(nlp: Language) -> None:
     """An exported `transformer` writes `doc.tensor`, of which a doc has one."""
     factories = nlp.pipe_factories
     writers = [name for name in nlp.component_names if factories[name] in ("tok2vec", "transformer")]

@@ -3,7 +3,7 @@
 import os
 from hashlib import sha256
 from threading import Lock
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 import srsly
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class OnnxGraph:
         self.data = data
         self.n_threads = n_threads
         self._session: Any = None
+        self._inputs: Set[str] = set()
         self._process: Optional[int] = None
 
     def __reduce__(self) -> Any:
@@ -53,8 +54,7 @@ class OnnxGraph:
         RAISES (SavedStateError): The runtime does not know what the graph asks for.
         """
         session = self._session_here()
-        names = {value.name for value in session.get_inputs()}
-        (output,) = session.run(None, {name: x for name, x in inputs.items() if name in names})
+        (output,) = session.run(None, {name: x for name, x in inputs.items() if name in self._inputs})
         return output
 
     def _session_here(self) -> Any:
@@ -63,6 +63,7 @@ class OnnxGraph:
                 if self._process != os.getpid():
                     _left.append(self._session)
                     self._session = self._make_session()
+                    self._inputs = {value.name for value in self._session.get_inputs()}
                     self._process = os.getpid()
         return self._session
 

@@ -135,11 +135,11 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         scores: bool = Field(False, description="The probability of each entity")
         k_best: int = Field(0, ge=0, le=MOST_WAYS, description="How many ways to mark each text")
 
-    async def serve(answerer: Callable[[], Answerer]) -> None:
+    async def serve() -> None:
         loop = asyncio.get_running_loop()
         try:
             batcher = Batcher(
-                await loop.run_in_executor(None, answerer),
+                await loop.run_in_executor(None, load),
                 seconds=settings.batch_milliseconds / 1000,
                 max_batch=settings.batch_texts,
                 max_waiting=settings.max_waiting,
@@ -159,7 +159,7 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(serve(load))
+        task = asyncio.create_task(serve())
         yield
         state.clear()
         task.cancel()

@@ -129,7 +129,7 @@ class TeacherCache:
             potentials = pipe.predict(batch)
             emissions.append(_compact(pipe.model.ops.to_numpy(potentials.emissions.dataXd)))
             tokens += [(len(doc), _digest_of_tokens(doc)) for doc in batch]
-            if any(map(len, batch)):
+            if not (folder / _CRF).is_file() and any(map(len, batch)):
                 crf = {"start": potentials.start, "transitions": potentials.transitions, "end": potentials.end}
                 with whole_file(folder / _CRF) as part, part.open("wb") as file:
                     numpy.savez(file, **{key: pipe.model.ops.to_numpy(x) for key, x in crf.items()})
