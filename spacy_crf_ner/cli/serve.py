@@ -11,6 +11,7 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors
 from spacy_crf_ner.cli._options import ModelArgument
 from spacy_crf_ner.deploy.answers import Answerer
+from spacy_crf_ner.deploy.settings import Settings
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
 
 GRACE_SECONDS = 30
@@ -23,15 +24,23 @@ def serve_cli(
     host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 for all of this machine's")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 for a free one")] = 8080,
     workers: Annotated[int, Option(min=1, help="Processes, each with a pipeline of its own")] = 1,
-    max_characters: Annotated[int, Option(min=1, help="Of a text")] = 20_000,
-    max_texts: Annotated[int, Option(min=1, help="Of a request")] = 100,
-    max_bytes: Annotated[int, Option(min=1, help="Of a request's body")] = 4_000_000,
-    max_waiting: Annotated[int, Option(min=1, help="Texts that may wait for an answer, in each process")] = 1_000,
-    timeout: Annotated[float, Option(min=0.001, help="Seconds after which a request is given up")] = 30.0,
+    max_characters: Annotated[int, Option(min=1, help="Of a text")] = Settings.max_characters,
+    max_texts: Annotated[int, Option(min=1, help="Of a request")] = Settings.max_texts,
+    max_bytes: Annotated[int, Option(min=1, help="Of a request's body")] = Settings.max_bytes,
+    max_waiting: Annotated[
+        int, Option(min=1, help="Texts that may wait for an answer, in each process")
+    ] = Settings.max_waiting,
+    max_connections: Annotated[int, Option(min=1, help="Open connections of each process")] = 1_000,
+    timeout: Annotated[
+        float, Option(min=0.001, help="Seconds after which a request is given up, and a body that has not come")
+    ] = Settings.timeout,
     batch_milliseconds: Annotated[
-        float, Option(min=0, help="How long a text waits for others, to be computed with them")
-    ] = 3.0,
-    batch_texts: Annotated[int, Option(min=1, help="Texts that are computed together")] = 64,
+        float, Option(min=0, help="How long a text waits for others at most, to be computed with them")
+    ] = Settings.batch_milliseconds,
+    batch_texts: Annotated[int, Option(min=1, help="Texts that are computed together")] = Settings.batch_texts,
+    batch_characters: Annotated[
+        int, Option(min=1, help="Characters that are computed together; a longer text is computed alone")
+    ] = Settings.batch_characters,
     component: Annotated[Optional[str], Option(help="Which component, if several are crf_ner")] = None,
 ) -> None:
     """Serve a pipeline: POST /v1/entities, a page at /, a description at /docs, Prometheus figures at /metrics.
@@ -48,31 +57,33 @@ def serve_cli(
         # What cannot be loaded is said before anything listens.
         nlp = load_pipeline(model)
         Answerer(nlp, component_name(nlp, model, component))
-        settings: Dict[str, Any] = {
-            "component": component,
-            "max_characters": max_characters,
-            "max_texts": max_texts,
-            "max_bytes": max_bytes,
-            "max_waiting": max_waiting,
-            "timeout": timeout,
-            "batch_milliseconds": batch_milliseconds,
-            "batch_texts": batch_texts,
-        }
+        settings = Settings(
+            model,
+            component,
+            max_characters=max_characters,
+            max_texts=max_texts,
+            max_bytes=max_bytes,
+            max_waiting=max_waiting,
+            timeout=timeout,
+            batch_milliseconds=batch_milliseconds,
+            batch_texts=batch_texts,
+            batch_characters=batch_characters,
+        )
         run: Dict[str, Any] = {
             "host": host,
             "port": port,
             "access_log": False,  # The service says a line of its own.
             "log_config": _log_config(uvicorn.config.LOGGING_CONFIG),
+            "limit_concurrency": max_connections + 1,  # It refuses at the limit.
             "timeout_graceful_shutdown": GRACE_SECONDS,
         }
-        from spacy_crf_ner.deploy.service import Settings, create_app
+        from spacy_crf_ner.deploy.service import create_app
 
-        made = Settings(model=model, **settings)
         if workers == 1:
-            uvicorn.run(create_app(made, nlp), **run)
+            uvicorn.run(create_app(settings, nlp), **run)
             return
         del nlp
-        made.to_environment()
+        settings.to_environment()
         with TemporaryDirectory() as folder:
             # For the workers, which are new processes.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

@@ -1,13 +1,11 @@
 """The service: a pipeline behind HTTP."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from traceback import extract_tb
 from typing import Annotated, Any, AsyncIterator, Callable, Dict, List, Literal, Optional, Union
@@ -22,48 +20,12 @@ from spacy.language import Language
 
 from spacy_crf_ner.deploy.answers import Answerer, Question
 from spacy_crf_ner.deploy.batching import Batcher, QueueFull
+from spacy_crf_ner.deploy.settings import Settings
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
 
-SETTINGS = "SPACY_CRF_NER_SERVICE"
-"""The environment variable by which worker processes get their settings."""
 PAGE = Path(__file__).parent / "templates" / "page.html"
 MOST_WAYS = 20
 logger = logging.getLogger("spacy_crf_ner.service")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a service is made of.
-
-    model (str): Package name or directory of the pipeline.
-    component (Optional[str]): Its crf_ner, if it has several.
-    max_characters (int): Of a text.
-    max_texts (int): Of a request.
-    max_bytes (int): Of a request's body.
-    max_waiting (int): Texts that may wait for an answer, in each process.
-    timeout (float): Seconds after which a request is given up.
-    batch_milliseconds (float): How long a text waits for others, to be computed with them.
-    batch_texts (int): Texts that are computed together.
-    """
-
-    model: str
-    component: Optional[str] = None
-    max_characters: int = 20_000
-    max_texts: int = 100
-    max_bytes: int = 4_000_000
-    max_waiting: int = 1_000
-    timeout: float = 30.0
-    batch_milliseconds: float = 3.0
-    batch_texts: int = 64
-
-    def to_environment(self) -> None:
-        """Leave the settings to worker processes."""
-        os.environ[SETTINGS] = json.dumps(asdict(self))
-
-    @classmethod
-    def from_environment(cls) -> "Settings":
-        """What `to_environment` left."""
-        return cls(**json.loads(os.environ[SETTINGS]))
 
 
 class Entity(BaseModel):
@@ -142,6 +104,7 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
                 await loop.run_in_executor(None, load),
                 seconds=settings.batch_milliseconds / 1000,
                 max_batch=settings.batch_texts,
+                max_characters=settings.batch_characters,
                 max_waiting=settings.max_waiting,
                 observe=sizes.observe,
             )
@@ -180,7 +143,7 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         # Never the text.
         logger.info("%s %s %d %.1f ms", method, path, status, taken * 1000)
 
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, seconds=settings.timeout)
     app.add_middleware(Counted, count=count)
 
     @app.exception_handler(RequestValidationError)
@@ -190,7 +153,7 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         return JSONResponse({"detail": said.encode("utf8", "replace").decode("utf8")}, 422)
 
     refusals: Dict[Union[int, str], Dict[str, Any]] = {
-        status: {"model": Problem} for status in (413, 422, 429, 500, 503, 504)
+        status: {"model": Problem} for status in (400, 408, 413, 422, 429, 500, 503, 504)
     }
 
     @app.post("/v1/entities", response_model=Answers, response_model_exclude_unset=True, responses=refusals)
@@ -291,37 +254,52 @@ class Counted:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, before they are read into memory.
+    """Refuses bodies that are too large before they are read into memory, and those that do not come to an end.
 
     app (Any): The ASGI application behind it.
     max_bytes (int): The most bytes of a body.
+    seconds (float): How long it may take to arrive.
     """
 
-    def __init__(self, app: Any, max_bytes: int) -> None:
+    def __init__(self, app: Any, max_bytes: int, seconds: float) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.seconds = seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        parts = []
-        n_bytes = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return  # The client has gone.
-            n_bytes += len(message.get("body", b""))
-            if n_bytes > self.max_bytes:
-                detail = f"the body has more than {self.max_bytes:,} bytes; send less"
-                await JSONResponse({"detail": detail}, 413)(scope, receive, send)
-                return
-            parts.append(message.get("body", b""))
-            more = message.get("more_body", False)
-        whole = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+        try:
+            body = await asyncio.wait_for(self._body(receive), self.seconds)
+        except asyncio.TimeoutError:
+            detail = f"the body has not come within {self.seconds:g} seconds; try again"
+            # What comes yet belongs to no request.
+            await JSONResponse({"detail": detail}, 408, {"Connection": "close"})(scope, receive, send)
+            return
+        except OverflowError:
+            detail = f"the body has more than {self.max_bytes:,} bytes; send less"
+            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
+            return
+        if body is None:
+            return  # The client has gone.
+        whole = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Any:
             return whole.pop() if whole else await receive()
 
         await self.app(scope, replay, send)
+
+    async def _body(self, receive: Any) -> Optional[bytes]:
+        """None if the client has gone. Raises OverflowError where it is too large."""
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                raise OverflowError
+            more = message.get("more_body", False)
+        return bytes(body)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,24 @@ def test_a_dead_worker_is_replaced(model: Path, started: List[Service]) -> None:
     service.reader.result(timeout=10)
     # The workers write their lines, too.
     assert len([line for line in service.lines if "POST /v1/entities 200 " in line]) == 10
+
+
+@pytest.mark.slow
+def test_slow_clients_do_not_fill_it(model: Path, started: List[Service]) -> None:
+    service = Service(model, "--timeout", 1, "--max-connections", 1)
+    started.append(service)
+    service.wait()
+    host, _, port = service.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as slow:
+        slow.sendall(b"POST /v1/entities HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.2)
+        assert httpx.get(f"{service.url}/healthz").status_code == 503
+        said = b""
+        while part := slow.recv(4096):
+            said += part
+    assert said.startswith(b"HTTP/1.1 408 ") and b"the body has not come within 1 seconds; try again" in said
+    service.wait()
+    assert service.ask(TEXTS[0][0])["docs"][0]["entities"]
 
 
 def children(process: int) -> List[int]:

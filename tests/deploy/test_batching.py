@@ -30,7 +30,9 @@ class Echo:
 
 def run(echo: Echo, use: Callable[[Batcher], Awaitable[Any]], **settings: Any) -> Any:
     async def all_of_it() -> Any:
-        batcher = Batcher(echo, **{"seconds": 0.05, "max_batch": 8, "max_waiting": 100, **settings})
+        batcher = Batcher(
+            echo, **{"seconds": 0.05, "max_batch": 8, "max_characters": 1000, "max_waiting": 100, **settings}
+        )
         task = asyncio.create_task(batcher.run())
         try:
             return await use(batcher)
@@ -69,13 +71,78 @@ def test_a_backlog_is_answered_together_without_waiting() -> None:
     assert [len(batch) for batch in echo.batches] == [8, 8]
 
 
-def test_one_alone_waits_for_a_moment_only() -> None:
-    async def use(batcher: Batcher) -> float:
-        begin = time.perf_counter()
-        await batcher.ask(asked("a"))
-        return time.perf_counter() - begin
+def test_one_alone_does_not_wait() -> None:
+    async def use(batcher: Batcher) -> None:
+        await asyncio.wait_for(batcher.ask(asked("a")), 30)
 
-    assert run(Echo(), use, seconds=0.01) < 1.0
+    run(Echo(), use, seconds=1e6)
+
+
+def test_after_several_it_waits_for_as_many() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.ask(asked(f"{i}")) for i in range(3)))
+        first = asyncio.create_task(batcher.ask(asked("a")))
+        await asyncio.sleep(0.05)
+        assert len(echo.batches) == 1
+        await asyncio.gather(first, *(batcher.ask(asked(text)) for text in "bc"))
+        # But not for ever.
+        begin = time.perf_counter()
+        await batcher.ask(asked("alone"))
+        assert time.perf_counter() - begin >= 0.5
+
+    run(echo, use, seconds=0.5)
+    assert echo.batches == [["0", "1", "2"], ["a", "b", "c"], ["alone"]]
+
+
+def test_a_large_request_is_answered_in_parts_and_others_come_between() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> Any:
+        large, small = batcher.ask(asked(*"abcdefghijklmnopqrst")), batcher.ask(asked("small"))
+        return await asyncio.gather(large, small)
+
+    large, small = run(echo, use)
+    assert [answer["text"] for answer in large] == list("abcdefghijklmnopqrst") and small == [{"text": "small"}]
+    assert echo.batches == [[*"abcdefgh"], ["small", *"ijklmno"], [*"pqrst"]]
+
+
+def test_what_is_read_together_has_so_many_characters() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> Any:
+        texts = [["a" * 6, "b" * 4], ["c" * 30, "d"], ["e" * 9]]
+        return await asyncio.gather(*(batcher.ask(asked(*part)) for part in texts))
+
+    found = run(echo, use, max_characters=10)
+    assert [[len(answer["text"]) for answer in answers] for answers in found] == [[6, 4], [30, 1], [9]]
+    assert [[len(text) for text in batch] for batch in echo.batches] == [[6, 4], [30], [9, 1]]
+
+
+def test_who_gives_up_in_the_middle_is_not_answered_to_the_end() -> None:
+    echo = Echo(seconds=0.2)
+
+    async def use(batcher: Batcher) -> None:
+        large = asyncio.create_task(batcher.ask(asked(*"abcdef")))
+        await asyncio.sleep(0.1)
+        large.cancel()
+        await batcher.ask(asked("next"))
+
+    run(echo, use, max_batch=2)
+    assert echo.batches == [["a", "b"], ["next"]]
+
+
+def test_after_an_error_the_rest_of_a_request_is_not_read() -> None:
+    echo = Echo()
+
+    async def use(batcher: Batcher) -> None:
+        with pytest.raises(RuntimeError):
+            await batcher.ask(asked("bad", "b", "c", "d"))
+        await batcher.ask(asked("next"))
+
+    run(echo, use, max_batch=2)
+    assert echo.batches == [["bad", "b"], ["next"]]
 
 
 def test_a_text_that_fails_spoils_only_its_own_answers() -> None:

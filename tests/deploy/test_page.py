@@ -9,7 +9,8 @@ from typing import Any, Iterator, List
 import pytest
 import uvicorn
 
-from spacy_crf_ner.deploy.service import Settings, create_app
+from spacy_crf_ner.deploy.service import create_app
+from spacy_crf_ner.deploy.settings import Settings
 from tests.util import TEXTS, overfitted
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from spacy.language import Language
 
 from spacy_crf_ner.deploy.answers import Answerer
-from spacy_crf_ner.deploy.service import Settings, create_app
+from spacy_crf_ner.deploy.service import create_app
+from spacy_crf_ner.deploy.settings import Settings
 from tests.util import TEXTS, get_pipe, overfitted
 
 READ = [text for text, _ in TEXTS]
@@ -200,7 +201,7 @@ def test_it_describes_itself(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {"/v1/entities", "/healthz", "/readyz", "/metrics"}
     answers = described["paths"]["/v1/entities"]["post"]["responses"]
-    assert {"200", "413", "422", "429", "500", "503", "504"} <= set(answers)
+    assert {"200", "400", "408", "413", "422", "429", "500", "503", "504"} <= set(answers)
     page = client.get("/").text
     assert "<textarea" in page and "http://" not in page and "https://" not in page
     assert json.dumps(described)
