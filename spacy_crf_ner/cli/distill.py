@@ -10,7 +10,6 @@ import typer
 from spacy import util
 from spacy.cli._util import parse_config_overrides
 from spacy.language import Language
-from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
@@ -23,15 +22,20 @@ from spacy_crf_ner.cli._app import app
 from spacy_crf_ner.cli._errors import one_line_errors, orderly_termination
 from spacy_crf_ner.cli._options import EncodingOption, FunctionsOption, GpuOption
 from spacy_crf_ner.cli.train import read_config
-from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, predict, read_examples
+from spacy_crf_ner.evaluation.predictions import (
+    component_name,
+    load_pipeline,
+    megabytes_on_disk,
+    predict,
+    read_examples,
+)
 from spacy_crf_ner.evaluation.scores import score
 from spacy_crf_ner.formats.plain_text import read_texts
 from spacy_crf_ner.formats.source import STDIN, find_files
 from spacy_crf_ner.messages import one_line, show_path
-from spacy_crf_ner.ner.distillation import OBJECTIVES, TEMPERATURE, Lesson
+from spacy_crf_ner.ner.distillation import OBJECTIVES, TEMPERATURE, check_settings
 from spacy_crf_ner.ner.student_config import check_end, recognizer_in, student_config
 from spacy_crf_ner.ner.teacher_cache import TeacherCache
-from spacy_crf_ner.tagger.potentials import Potentials
 from spacy_crf_ner.training.loop import train
 
 CONFIG, CACHE = "config.cfg", "teacher"
@@ -83,7 +87,7 @@ def distill_cli(
         student = read_config(config, parse_config_overrides(ctx.args))
         lesson = {"alpha": alpha, "temperature": temperature, "objective": objective.value}
         # What is wrong is said before the teacher reads for hours.
-        Lesson((), (), _unasked, **lesson)
+        check_settings(alpha, temperature, objective.value)
         _check_student(config, student)
         if any(str(path) == STDIN for path in texts or ()):
             raise ValueError("--texts -: texts are read twice, which standard input cannot be; name a file")
@@ -114,10 +118,6 @@ def _check_student(path: Path, config: Config) -> None:
         util.load_model_from_config(config, auto_fill=True)
     except Exception as error:  # the factories of any package may run here
         raise ValueError(f"{show_path(path)}: {one_line(error)}; `crf init-config` writes a config") from error
-
-
-def _unasked(_: Sequence[Doc]) -> Potentials:
-    raise NotImplementedError
 
 
 def _taught(
@@ -203,13 +203,13 @@ def _print_comparison(msg: Printer, models: Dict[str, str], dev: Path, code: Opt
         _, seconds = predict(nlp, examples)
         n_characters = sum(len(example.reference.text) for example in examples)
         found = score(examples).spacy["ents_f"]
-        size = sum(path.stat().st_size for path in nlp.path.rglob("*") if path.is_file()) if nlp.path else 0
+        size = megabytes_on_disk(nlp.path) if nlp.path else 0.0
         rows.append(
             (
                 who,
                 "-" if found is None else f"{found * 100:.2f}",
                 f"{n_characters / seconds:,.0f}",
-                f"{size / 1e6:,.1f}",
+                f"{size:,.1f}",
             )
         )
     header = ("", "NER F on dev", "characters/s", "MB on disk")

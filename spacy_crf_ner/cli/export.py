@@ -21,7 +21,13 @@ from spacy_crf_ner.cli._options import FunctionsOption, ModelArgument
 from spacy_crf_ner.deploy.graph import OPSET
 from spacy_crf_ner.deploy.parity import TOLERANCE, Parity, Reading, compare, read
 from spacy_crf_ner.deploy.speed import Cost, costs
-from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline, read_examples
+from spacy_crf_ner.evaluation.predictions import (
+    component_name,
+    load_pipeline,
+    megabytes_on_disk,
+    read_examples,
+    require_enabled,
+)
 from spacy_crf_ner.messages import quote, show_path
 
 MOST_CHARACTERS = 20_000
@@ -62,6 +68,7 @@ def export_cli(
         with whole_directory(output) as directory, TemporaryDirectory() as work:
             nlp = load_pipeline(model, code=code)
             name = component_name(nlp, model, component)
+            require_enabled(nlp, name)
             examples = read_examples(dev, nlp)
             readings = {TORCH: read(nlp, name, examples)}
             models = {TORCH: nlp.path or Path(model)}
@@ -124,17 +131,14 @@ def _some_texts(examples: Sequence[Example]) -> List[str]:
     return texts
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
 def _refusal(parities: Dict[str, Parity], max_loss: float) -> Optional[str]:
     """Why nothing may be written, if it may not."""
     full, integers = parities[FULL], parities.get(INT8)
     if not full.is_exact:
         return (
             f"the exported pipeline has other entities in {full.n_docs - full.n_identical} of {full.n_docs} docs, "
-            f"and a potential differs by {full.difference:.2g} (at most {TOLERANCE:g} may be); nothing is written"
+            f"and other annotation in {full.n_docs - full.n_alike}; a potential differs by "
+            f"{full.difference:.2g} (at most {TOLERANCE:g} may be); nothing is written"
         )
     if integers is not None and integers.loss is None:
         return (
@@ -159,10 +163,11 @@ def _report(
             "ents_f": reading.f,
             "docs": parities[kind].n_docs,
             "identical": parities[kind].n_identical,
+            "all_pipes_identical": parities[kind].n_alike,
             "largest_difference": parities[kind].difference,
             "ece": reading.ece,
             **(measured[i]._asdict() if measured else {}),
-            "megabytes_on_disk": _megabytes(models[kind]),
+            "megabytes_on_disk": megabytes_on_disk(models[kind]),
         }
     return report
 
@@ -170,6 +175,7 @@ def _report(
 ROWS = {
     "ents_f": ("NER F on dev, %", 100, ".2f"),
     "identical": ("Docs with the same entities", 1, ",.0f"),
+    "all_pipes_identical": ("Docs in which all pipes say the same", 1, ",.0f"),
     "largest_difference": ("Largest difference of a potential", 1, ".1g"),
     "ece": ("Calibration error, %", 100, ".2f"),
     "characters_per_second": ("Characters per second of CPU time", 1, ",.0f"),

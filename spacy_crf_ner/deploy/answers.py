@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from spacy_crf_ner.formats.offsets import CHARACTERS, UTF_16
+from spacy_crf_ner.evaluation.predictions import pipe_through, require_enabled
+from spacy_crf_ner.formats.offsets import CHARACTERS, UTF_16, units_before
 from spacy_crf_ner.tagger.potentials import Potentials
 
 Answer = Dict[str, Any]
@@ -39,9 +40,8 @@ class Answerer:
     def __init__(self, nlp: Language, name: str) -> None:
         self.nlp = nlp
         self._pipe: Any = nlp.get_pipe(name)
+        require_enabled(nlp, name)
         active = nlp.pipe_names
-        if name not in active:
-            raise ValueError(f"component '{name}' is disabled; enable it in the pipeline's config")
         self._before = active[: active.index(name)]
         self._after = active[active.index(name) + 1 :]
 
@@ -55,7 +55,8 @@ class Answerer:
             return self._answer(questions)
 
     def _answer(self, questions: Sequence[Question]) -> List[Answer]:
-        docs = self._run(self._before, map(self.nlp.make_doc, (question.text for question in questions)))
+        made = (self.nlp.make_doc(question.text) for question in questions)
+        docs = pipe_through(self.nlp, self._before, made)
         potentials = self._pipe.predict(docs)
         scored: List[Dict[Tuple[int, int, str], float]] = [{} for _ in docs]
         if any(question.scores for question in questions):
@@ -64,7 +65,8 @@ class Answerer:
         alternatives = self._k_best(docs, questions, potentials)
         self._pipe.set_annotations(docs, potentials)
         answers = []
-        for question, doc, scores, best in zip(questions, self._run(self._after, docs), scored, alternatives):
+        docs = pipe_through(self.nlp, self._after, docs)
+        for question, doc, scores, best in zip(questions, docs, scored, alternatives, strict=True):
             places = _Places(question)
             answer: Answer = {"entities": [places.entity(ent, scores.get(_key(ent))) for ent in doc.ents]}
             if question.k_best:
@@ -74,10 +76,6 @@ class Answerer:
                 ]
             answers.append(answer)
         return answers
-
-    def _run(self, names: Sequence[str], docs: Iterable[Doc]) -> List[Doc]:
-        others = [name for name in self.nlp.pipe_names if name not in names]
-        return list(self.nlp.pipe(docs, disable=others))
 
     def _k_best(self, docs: Sequence[Doc], questions: Sequence[Question], potentials: Potentials) -> List[Any]:
         """Those that ask for as many go together."""
@@ -99,8 +97,7 @@ class _Places:
     def __init__(self, question: Question) -> None:
         self._scores = question.scores
         wide = question.unit == UTF_16 and not question.text.isascii()
-        # For each character the UTF-16 units before it.
-        self._units = _units_before(question.text) if wide else None
+        self._units = units_before(question.text) if wide else None
 
     def entity(self, span: Span, score: Any = None) -> Dict[str, Any]:
         start, end = span.start_char, span.end_char
@@ -109,13 +106,6 @@ class _Places:
         found: Dict[str, Any] = {"start": start, "end": end, "text": span.text, "label": span.label_}
         # An entity of another pipe has no probability.
         return {**found, "score": score} if self._scores and score is not None else found
-
-
-def _units_before(text: str) -> List[int]:
-    units = [0]
-    for character in text:
-        units.append(units[-1] + (2 if character > "\uffff" else 1))
-    return units
 
 
 def _key(span: Span) -> Tuple[int, int, str]:

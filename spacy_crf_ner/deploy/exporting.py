@@ -57,8 +57,6 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
             )
     _check_one_tensor(nlp)
     exported = util.load_model_from_config(config, vocab=nlp.vocab, auto_fill=True)
-    left_out = [*changed, "config.cfg", "vocab"]
-    exported.from_bytes(nlp.to_bytes(exclude=left_out), exclude=left_out)
     pipes = dict(exported.components)
     for name, pipe in nlp.components:
         if name not in changed:
@@ -68,6 +66,9 @@ def export(nlp: Language, *, opset: int = OPSET) -> Language:
             parts = ["model", "vocab"]
             ours.from_bytes(cast(Any, pipe).to_bytes(exclude=parts), exclude=parts)
         _transfer(cast(Any, pipe).model, ours.model, nlp.vocab.lang, opset, name)
+    # At last: a ruler lets the pipes before it read its phrases.
+    left_out = [*changed, "config.cfg", "vocab"]
+    exported.from_bytes(nlp.to_bytes(exclude=left_out), exclude=left_out)
     return exported
 
 
@@ -150,8 +151,16 @@ def _exported_config(nlp: Language, name: str, section: Dict[str, Any]) -> Dict[
             f"the components that listen to '{name}' pool its word-pieces in different ways, but token vectors "
             "can be of one; give them the same pooling, or their own copies by nlp.replace_listeners()"
         )
-    made = {"pooling": poolings[0] if poolings else _MEAN, "max_padded_tokens": model["max_padded_tokens"]}
-    return {"factory": "tok2vec", "model": {"@architectures": ONNX_ENCODER, **made, "n_threads": 1}}
+    return {"factory": "tok2vec", "model": _encoder_block(poolings[0] if poolings else _MEAN, model)}
+
+
+def _encoder_block(pooling: Any, encoder: Dict[str, Any]) -> Dict[str, Any]:
+    return {
+        "@architectures": ONNX_ENCODER,
+        "pooling": pooling,
+        "max_padded_tokens": encoder["max_padded_tokens"],
+        "n_threads": 1,
+    }
 
 
 def _exported_block(nlp: Language, block: Any) -> Any:
@@ -169,12 +178,7 @@ def _exported_block(nlp: Language, block: Any) -> Any:
             "n_threads": 1,
         }
     if kind == OWN_ENCODER:
-        return {
-            "@architectures": ONNX_ENCODER,
-            "pooling": made["pooling"],
-            "max_padded_tokens": block["encoder"]["max_padded_tokens"],
-            "n_threads": 1,
-        }
+        return _encoder_block(made["pooling"], block["encoder"])
     if kind == LISTENER:
         width = _upstream_width(nlp, block["upstream"])
         return {"@architectures": "spacy.Tok2VecListener.v1", "width": width, "upstream": block["upstream"]}
@@ -197,9 +201,7 @@ def _transfer(old: Model, new: Model, lang: str, opset: int, name: str) -> None:
     if new.name == "onnx_encoder":
         encoder = next(node for node in old.walk() if isinstance(node, Encoder))
         _set_encoder(encoder, new, lang, opset)
-        pooling = next((node.layers[0] for node in old.walk() if node.name == "trfs2arrays"), None)
-        if pooling is not None:
-            new.layers[0].from_bytes(pooling.to_bytes())
+        # A pooling has no weights: spacy-transformers would not initialize them.
         return
     if new.name == "onnx_crf_head":
         _set_head(old, new, opset)

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, cast
 import numpy
 from spacy.errors import Errors
 from spacy.tokens import Doc
-from thinc.api import Model
+from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ragged
 from tokenizers import Tokenizer
 
@@ -21,7 +21,7 @@ ENCODER = "encoder"
 """The graph of an encoder."""
 
 
-class EncoderShim(OnnxShim):
+class OnnxEncoderShim(OnnxShim):
     """An encoder's graph, its tokenizer, and how texts become windows."""
 
     def __init__(self, n_threads: int = 1) -> None:
@@ -67,7 +67,7 @@ def OnnxEncoder(
         layers=[pooling],
         attrs={"max_padded_tokens": max_padded_tokens},
         dims={"nO": None},
-        shims=[EncoderShim(n_threads)],
+        shims=[OnnxEncoderShim(n_threads)],
     )
 
 
@@ -101,7 +101,7 @@ def _forward(
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     if is_train:
         refuse_training("spacy-crf-ner.OnnxEncoder.v1")
-    shim = cast(EncoderShim, model.shims[0])
+    shim = cast(OnnxEncoderShim, model.shims[0])
     if shim.pieces is None or shim.windowing is None:
         raise ValueError(Errors.E109.format(name=model.name))
     docs = list(docs)
@@ -116,16 +116,17 @@ def _forward(
         max_padded_tokens=model.attrs["max_padded_tokens"],
     )
     pooling: Model[Ragged, Floats2d] = model.layers[0]
-    pooled: Any = pooling.predict(_by_token(found, model.ops.asarray(rows)))
-    lengths: Any = numpy.array([len(doc) for doc in docs])
-    return model.ops.unflatten(pooled, lengths), lambda d_output: docs
+    pooled: Any = pooling.predict(_by_token(found, rows, model.ops))
+    lengths = model.ops.asarray1i([len(doc) for doc in docs])
+    return cast(Any, model.ops.unflatten(pooled, lengths)), lambda d_output: docs
 
 
-def _by_token(pieces: Sequence[Optional[DocPieces]], rows: Any) -> Ragged:
+def _by_token(pieces: Sequence[Optional[DocPieces]], rows: Any, ops: Ops) -> Ragged:
     """The word-pieces' vectors, those of each token together.
 
     pieces (Sequence[Optional[DocPieces]]): Of each doc.
-    rows (Floats2d): *Shape:* (n_wordpieces of all docs, width).
+    rows (ndarray): *Shape:* (n_wordpieces of all docs, width).
+    ops (Ops): Whose arrays are returned.
     RETURNS (Ragged): One length per token.
     """
     places: List[Any] = []
@@ -136,4 +137,6 @@ def _by_token(pieces: Sequence[Optional[DocPieces]], rows: Any) -> Ragged:
             places.append(piece.align.dataXd + begin)
             lengths.append(piece.align.lengths)
             begin += len(piece.ids)
-    return Ragged(rows[numpy.concatenate(places)], cast(Any, numpy.concatenate(lengths)))
+    return Ragged(
+        ops.asarray(rows[numpy.concatenate(places)]), ops.asarray1i(cast(Any, numpy.concatenate(lengths)))
+    )

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, cast
 
 from spacy_crf_ner.messages import one_line
 
@@ -40,20 +40,12 @@ def costs(models: Sequence[Path], texts: Sequence[str], code: Optional[Path] = N
     RETURNS (List[Cost]): The median of each figure.
     RAISES (ValueError): A process failed.
     """
-    found: Dict[int, List[Cost]] = {i: [] for i in range(len(models))}
-    for _ in range(ROUNDS):
-        for i, model in enumerate(models):
-            found[i].append(_measure(model, texts, code))
-    return [
-        Cost(
-            median(cost.characters_per_second for cost in of_model),
-            median(cost.seconds_to_first for cost in of_model),
-            median(cost.megabytes for cost in of_model if cost.megabytes is not None)
-            if of_model[0].megabytes is not None
-            else None,
-        )
-        for of_model in found.values()
-    ]
+    rounds = [[_measure(model, texts, code) for model in models] for _ in range(ROUNDS)]
+    return [Cost(*map(_median, zip(*of_model, strict=True))) for of_model in zip(*rounds, strict=True)]
+
+
+def _median(figures: Sequence[Optional[float]]) -> Any:
+    return None if None in figures else median(cast(Sequence[float], figures))
 
 
 def _measure(model: Path, texts: Sequence[str], code: Optional[Path]) -> Cost:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from timeit import default_timer
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 from spacy import util
 from spacy.cli._util import setup_gpu
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_crf_ner.corpus.annotated_corpus import AnnotatedCorpus
@@ -42,6 +43,14 @@ def load_pipeline(model: str, *, code: Optional[Path] = None, gpu_id: int = -1) 
         ) from error
 
 
+def megabytes_on_disk(folder: Path) -> float:
+    """The size of all files of a pipeline, in units of 10^6 bytes.
+
+    folder (Path): Its directory.
+    """
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
 def read_examples(path: Path, nlp: Language) -> List[Example]:
     """Read gold docs and tokenize their text anew, as `spacy train` and `spacy evaluate` do.
 
@@ -74,6 +83,28 @@ def component_name(nlp: Language, model: str, chosen: Optional[str] = None) -> s
             f"--component {chosen}: no {FACTORY} of pipeline {model!r}; choose from {', '.join(names)}"
         )
     return chosen or names[0]
+
+
+def require_enabled(nlp: Language, name: str) -> None:
+    """Check that a component runs in a pipeline.
+
+    nlp (Language): The pipeline.
+    name (str): The component.
+    RAISES (ValueError): It is disabled.
+    """
+    if name not in nlp.pipe_names:
+        raise ValueError(f"component '{name}' is disabled; enable it in the pipeline's config")
+
+
+def pipe_through(nlp: Language, names: Sequence[str], docs: Iterable[Doc]) -> List[Doc]:
+    """Let some components of a pipeline, and no others, run over docs.
+
+    nlp (Language): The pipeline.
+    names (Sequence[str]): The components; they run in the order of the pipeline.
+    docs (Iterable[Doc]): The docs.
+    RETURNS (List[Doc]): The docs, annotated.
+    """
+    return list(nlp.pipe(docs, disable=[name for name in nlp.pipe_names if name not in names]))
 
 
 def predict(nlp: Language, examples: List[Example], *, batch_size: Optional[int] = None) -> Tuple[int, float]:

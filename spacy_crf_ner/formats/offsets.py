@@ -1,5 +1,6 @@
 """Offsets into a text, in the unit of the tool that wrote them."""
 
+from itertools import accumulate
 from typing import List, Optional, Tuple
 
 from spacy_crf_ner.formats.records import Record
@@ -98,6 +99,15 @@ class Offsets:
 def bare(text: str) -> str:
     """A text without its white space, and without line ends that are written as a backslash and an n."""
     return "".join(text.replace("\\n", "").split())
+
+
+def units_before(text: str) -> List[int]:
+    """The UTF-16 units before each character, and those of the whole text.
+
+    text (str): The text.
+    RETURNS (List[int]): One number more than there are characters.
+    """
+    return [0, *accumulate(2 if character > "\uffff" else 1 for character in text)]
 
 
 def _places(text: str) -> List[Optional[int]]:

@@ -58,6 +58,20 @@ def check_same_tokens(teacher: Sequence[Doc], student: Sequence[Doc]) -> None:
             )
 
 
+def check_settings(alpha: float, temperature: float, objective: str) -> None:
+    """Check the settings of a `Lesson`.
+
+    alpha, temperature (float), objective (str): As in `Lesson`.
+    RAISES (ValueError): Alpha or the temperature is out of range, or the objective unknown.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must be from 0 to 1, got {alpha}; it is the share of the teacher's loss")
+    if not temperature > 0.0:
+        raise ValueError(f"temperature must be above 0, got {temperature}; {TEMPERATURE:g} is usual")
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {quote(objective)}")
+
+
 class Lesson:
     """What a recognizer learns from a teacher in its updates, beside the gold annotation.
 
@@ -68,7 +82,7 @@ class Lesson:
         doc without annotation has no part in the latter.
     temperature (float): By what the potentials of both are divided.
     objective (str): One of `OBJECTIVES`.
-    RAISES (ValueError): A number is out of its range, or there is no such objective.
+    RAISES (ValueError): Alpha or the temperature is out of range, or the objective unknown.
     """
 
     # Not a dataclass: spaCy makes dicts of those among the settings of `initialize`.
@@ -81,12 +95,7 @@ class Lesson:
         temperature: float = TEMPERATURE,
         objective: str = SEQUENCES,
     ) -> None:
-        if not 0.0 <= alpha <= 1.0:
-            raise ValueError(f"alpha must be from 0 to 1, got {alpha}; it is the share of the teacher's loss")
-        if not temperature > 0.0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; {TEMPERATURE:g} is usual")
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {quote(objective)}")
+        check_settings(alpha, temperature, objective)
         self.labels = labels
         self.inactive_labels = inactive_labels
         self.potentials_of = potentials_of

@@ -62,6 +62,7 @@ def test_what_is_written_says_the_same(
     for kind, figures in report.items():
         assert figures["ents_f"] == 1.0 and figures["characters_per_second"] > 0
         assert kind == "torch" or figures["identical"] == figures["docs"] == len(TEXTS)
+        assert figures["all_pipes_identical"] == len(TEXTS)
     assert report["ONNX"]["largest_difference"] <= 1e-4
     size = sum(path.stat().st_size for path in (tmp_path / "out" / "crf_ner").rglob("*"))
     assert size / 1e6 == pytest.approx(report[chosen]["megabytes_on_disk"], rel=0.5)
@@ -115,12 +116,48 @@ def test_a_graph_that_computes_something_else_is_not_written(
     )
     result = run(model, tmp_path / "out", "--dev", dev)
     assert result.exit_code == 1
-    assert "the exported pipeline has other entities in 4 of 5 docs, and a potential differs by" in result.output
+    assert (
+        "the exported pipeline has other entities in 4 of 5 docs, and other annotation in 4; a potential"
+        in result.output
+    )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_that_says_something_else_is_seen(
+    dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the recognizer that is judged, but another one."""
+    nlp = overfitted()
+    other = overfitted()
+    nlp.add_pipe("crf_ner", name="other", source=other, first=True)
+    nlp.to_disk(tmp_path / "two")
+    from spacy_crf_ner.deploy import exporting
+
+    heads = exporting.head_graphs
+    calls: List[int] = []
+
+    def first_is_spoilt(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        graphs = heads(*given, **more)
+        return {name: spoilt(graph) for name, graph in graphs.items()} if len(calls) == 1 else graphs
+
+    result = run(tmp_path / "two", tmp_path / "good", "--dev", dev, "--component", "crf_ner")
+    assert result.exit_code == 0, result.output
+    monkeypatch.setattr(exporting, "head_graphs", first_is_spoilt)
+    result = run(tmp_path / "two", tmp_path / "out", "--dev", dev, "--component", "crf_ner")
+    assert result.exit_code == 1 and len(calls) == 2
+    assert "a potential differs by" in result.output and "nothing is written" in result.output
 
 
 def exported(path: Path) -> Path:
     export(overfitted()).to_disk(path)
+    return path
+
+
+def disabled(path: Path) -> Path:
+    nlp = overfitted()
+    nlp.disable_pipe("crf_ner")
+    nlp.to_disk(path)
     return path
 
 
@@ -133,6 +170,7 @@ def blank(path: Path) -> Path:
     "make, more, said",
     [
         (exported, [], "component 'crf_ner' is exported already; give the pipeline that it was made from"),
+        (disabled, [], "component 'crf_ner' is disabled; enable it in the pipeline's config"),
         (blank, [], "has no crf_ner (it has nothing); give one that has"),
         (None, ["--opset", 3], "opset must be 18 or more, got 3"),
         (

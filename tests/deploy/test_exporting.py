@@ -1,9 +1,11 @@
 """An exported pipeline is the same pipeline: in memory, from the disk, in other threads and processes."""
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, cast
 
 import numpy
 import pytest
@@ -26,7 +28,7 @@ from tests.encoder.util import (
     train,
     transformer_config,
 )
-from tests.util import SMALL_MODEL, TEXTS, at_random, examples_from, get_pipe, overfitted
+from tests.util import SMALL_MODEL, TEXTS, at_random, ents, examples_from, get_pipe, overfitted
 
 READ = [*(text for text, _ in TEXTS), "", " \n", "北京", "王小明在北京大学读书，" * 30, "hello １９９８"]
 
@@ -60,6 +62,32 @@ def with_tagger(bert: Path) -> Language:
     nlp.initialize(lambda: examples)
     train(at_random(nlp), 12, examples)
     nlp.add_pipe("sentencizer", first=True)
+    return nlp
+
+
+def with_parser(bert: Path) -> Language:
+    """Two recognizers and a parser that listen to an encoder of another name; vectors; a disabled pipe."""
+    nlp = spacy.blank("zh")
+    nlp.vocab.set_vector("北", cast(Any, numpy.ones(3, dtype="f")))
+    encoder = {"@architectures": "spacy-crf-ner.Transformer.v1", "name": str(bert)}
+    nlp.add_pipe("transformer", name="encoder", config={"model": encoder})
+    listener = {**LISTENER, "upstream": "encoder"}
+    nlp.add_pipe("crf_ner", config={"model": {**HEAD, "tok2vec": listener}})
+    nlp.add_pipe("crf_ner", name="other", config={"model": {**SMALL_MODEL, "tok2vec": listener}})
+    parser: Dict[str, Any] = {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "parser"}
+    parser.update(tok2vec=listener, extra_state_tokens=False, hidden_width=8, maxout_pieces=2, use_upper=False)
+    nlp.add_pipe("parser", config={"model": parser, "min_action_freq": 1})
+    examples = []
+    for text, mentions in TEXTS:
+        n = len(nlp.make_doc(text))
+        entities = [(text.index(m), text.index(m) + len(m), label) for m, label in mentions.items()]
+        tree = {"heads": [max(i - 1, 0) for i in range(n)], "deps": ["ROOT", *["dep"] * (n - 1)]}
+        examples.append(Example.from_dict(nlp.make_doc(text), {"entities": entities, **tree}))
+    nlp.initialize(lambda: examples)
+    train(at_random(nlp), 12, examples)
+    ruler: Any = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "DAY", "pattern": "天"}])
+    nlp.disable_pipe("entity_ruler")
     return nlp
 
 
@@ -102,6 +130,7 @@ PIPELINES: Dict[str, Callable[[Path, Path], Language]] = {
     "byte-level, cut, two layers": lambda bert, path: of_roberta(path),
     "SentencePiece": lambda bert, path: of_sentencepiece(path),
     "another listener": lambda bert, path: with_tagger(bert),
+    "several listeners": lambda bert, path: with_parser(bert),
 }
 
 
@@ -121,7 +150,8 @@ def test_an_exported_pipeline_says_the_same(
             assert doc.to_json() == theirs.to_json()
     assert any(doc.ents for doc in docs)
     # All that was there is, and nothing of torch.
-    assert exported.pipe_names == nlp.pipe_names
+    assert exported.pipe_names == nlp.pipe_names and exported.disabled == nlp.disabled
+    assert exported.vocab.vectors.to_bytes() == nlp.vocab.vectors.to_bytes()
     assert not [node.name for _, pipe in exported.pipeline for node in nodes_of(pipe) if node.name == "crf_head"]
     bytes_loaded = spacy.blank("zh").from_config(exported.config).from_bytes(exported.to_bytes())
     assert [doc.to_json() for doc in bytes_loaded.pipe(READ)] == [doc.to_json() for doc in docs]
@@ -162,6 +192,31 @@ def test_threads_and_processes_say_the_same(bert: Path, tmp_path: Path) -> None:
     assert [doc.to_json() for doc in nlp.pipe(texts, n_process=2, batch_size=5)] == expected
     with ThreadPoolExecutor(4) as pool:
         assert [doc.to_json() for doc in pool.map(nlp, texts)] == expected
+
+
+def test_spawned_processes_say_the_same(tmp_path: Path) -> None:
+    """They get the pipeline by pickling; nothing is imported yet."""
+    nlp = export(overfitted())
+    nlp.to_disk(tmp_path / "model")
+    code = (
+        "import multiprocessing, json, sys, spacy\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    nlp, texts = spacy.load(sys.argv[1]), json.load(sys.stdin)\n"
+        "    docs = nlp.pipe(texts, n_process=2, batch_size=2)\n"
+        "    print(json.dumps([[[ent.text, ent.label_] for ent in doc.ents] for doc in docs]))\n"
+    )
+    (tmp_path / "spawn.py").write_text(code, encoding="utf8")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "spawn.py", tmp_path / "model"],
+        input=srsly.json_dumps(READ),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [[tuple(ent) for ent in doc] for doc in srsly.json_loads(done.stdout)]
+    assert found == [ents(doc) for doc in nlp.pipe(READ)] and any(found)
 
 
 def test_it_does_not_learn() -> None:
