@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from spacy.language import Language
 
 from spacy_crf_ner.deploy.answers import Answerer, Question
@@ -85,7 +85,7 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
     class Asked(BaseModel):
         """Texts, and what is wanted of them."""
 
-        model_config = ConfigDict(extra="forbid")
+        model_config = ConfigDict(extra="forbid", strict=True)
         text: Union[
             Annotated[str, Field(max_length=settings.max_characters)],
             Annotated[
@@ -95,7 +95,9 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         ] = Field(description="One text, or several")
         offsets: Literal["characters", "utf-16"] = Field("characters", description="What start and end count")
         scores: bool = Field(False, description="The probability of each entity")
-        k_best: int = Field(0, ge=0, le=MOST_WAYS, description="How many ways to mark each text")
+        k_best: Annotated[int, BeforeValidator(_whole)] = Field(
+            0, ge=0, le=MOST_WAYS, description="How many ways to mark each text"
+        )
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
@@ -209,6 +211,11 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         return PAGE.read_text(encoding="utf8")
 
     return app
+
+
+def _whole(value: Any) -> Any:
+    # In JSON 3.0 is an integer, too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def app_from_environment() -> FastAPI:

@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import threading
-import time
 from typing import Any, Iterator, List
 
 import pytest
-import uvicorn
 
-from spacy_crf_ner.deploy.service import create_app
-from spacy_crf_ner.deploy.settings import Settings
-from tests.util import TEXTS, overfitted
+from tests.deploy.util import listening
+from tests.util import TEXTS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,15 +20,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    config = uvicorn.Config(create_app(Settings("here"), overfitted()), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    with listening() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

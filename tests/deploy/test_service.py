@@ -99,6 +99,7 @@ def test_many_at_a_time_get_their_own(client: TestClient) -> None:
 REFUSED: Dict[str, Any] = {
     "no text": ({}, 422, "text: Field required"),
     "a number": ({"text": 3}, 422, "text."),
+    "a number as a yes": ({"text": "a", "scores": 1}, 422, "scores: Input should be a valid boolean"),
     "an unknown setting": ({"text": "a", "score": True}, 422, "score: Extra inputs are not permitted"),
     "an unknown unit": ({"text": "a", "offsets": "bytes"}, 422, "offsets: Input should be 'characters' or"),
     "too many ways": ({"text": "a", "k_best": 21}, 422, "k_best: Input should be less than or equal to 20"),
