@@ -4,8 +4,8 @@ python benchmarks/serve.py MODEL TEXTS [--clients 1 8 64] [--seconds 10] [--roun
 
 TEXTS is a plain text, a document a line. Both services listen on loopback, one process and one thread each, and
 are asked in turns; each client asks for one text at a time, over a connection that it keeps. Every answer is
-compared with that of `nlp(text)`. With --words N, `crf serve` reads N texts of ever new words at the end, and
-its memory is shown before and after.
+compared with that of `nlp(text)`. With --words N, `crf serve` is asked N times for a text of new words at the end,
+by 64 clients, and its memory is shown at five points.
 """
 
 import argparse
@@ -95,7 +95,16 @@ async def load(
 def new_words(n: int) -> Iterator[str]:
     draw = random.Random(0)
     for _ in range(n):
-        yield " ".join("".join(draw.choices(string.ascii_letters, k=12)) for _ in range(8))
+        yield " ".join("".join(draw.choices(string.ascii_letters, k=8)) for _ in range(3))
+
+
+async def ask_all(port: int, stream: Iterator[str]) -> None:
+    async def client() -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as http:
+            for text in stream:
+                (await http.post("/v1/entities", json={"text": text})).raise_for_status()
+
+    await asyncio.gather(*(client() for _ in range(64)))
 
 
 def resident(process: "subprocess.Popen[bytes]") -> float:
@@ -140,13 +149,11 @@ def main() -> None:
                 shown = " | ".join(f"{point:,.1f}" for point in points)
                 print(f"| {n_clients} | {name} | {rate:,.0f} | {shown} |", flush=True)
         if args.words:
-            before = resident(processes[OURS])
-            with httpx.Client(base_url=f"http://127.0.0.1:{ports[OURS]}", timeout=120) as http:
-                stream = new_words(args.words)
-                while batch := list(islice(stream, 100)):
-                    http.post("/v1/entities", json={"text": batch}).raise_for_status()
-            after = resident(processes[OURS])
-            print(f"{args.words:,} texts of new words: {before:,.0f} MiB before, {after:,.0f} MiB after")
+            stream = new_words(args.words)
+            for part in range(4):
+                print(f"after {part * args.words // 4:,} texts of new words: {resident(processes[OURS]):,.0f} MiB")
+                asyncio.run(ask_all(ports[OURS], islice(stream, args.words // 4)))
+            print(f"after {args.words:,} texts of new words: {resident(processes[OURS]):,.0f} MiB")
     finally:
         for process in processes.values():
             process.terminate()
