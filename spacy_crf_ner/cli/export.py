@@ -57,7 +57,8 @@ def export_cli(
     """Export a pipeline to ONNX: the same spacy.load, the same doc.ents, faster on a CPU, and without torch.
 
     Before anything is written, both pipelines read the dev docs. In full precision every doc must have the same
-    entities; --int8 may cost --max-loss points of F1. Integers differ between CPUs: run this where it will serve.
+    entities and other annotation; --int8 may cost --max-loss points of F1. Integers differ between CPUs: run this
+    where it will serve.
     """
     msg = Printer()
     with one_line_errors(), orderly_termination():
@@ -93,7 +94,7 @@ def export_cli(
             report = _report(readings, parities, measured, models)
             _print_table(msg, report)
             if said is not None:
-                _print_worst(msg, parities[chosen], examples)
+                _print_worst(msg, parities[chosen if parities[FULL].is_exact else FULL], examples)
                 raise ValueError(said)
             copytree(models[chosen], directory, dirs_exist_ok=True)
             srsly.write_json(directory / "export.json", report)

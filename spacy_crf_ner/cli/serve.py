@@ -2,6 +2,7 @@
 
 import os
 from copy import deepcopy
+from math import ceil
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Dict, Optional
 
@@ -13,9 +14,6 @@ from spacy_crf_ner.cli._options import ModelArgument
 from spacy_crf_ner.deploy.answers import Answerer
 from spacy_crf_ner.deploy.settings import Settings
 from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
-
-GRACE_SECONDS = 30
-"""For requests that are being answered when the service is told to stop."""
 
 
 @app.command("serve")
@@ -75,7 +73,8 @@ def serve_cli(
             "access_log": False,  # The service says a line of its own.
             "log_config": _log_config(uvicorn.config.LOGGING_CONFIG),
             "limit_concurrency": max_connections + 1,  # It refuses at the limit.
-            "timeout_graceful_shutdown": GRACE_SECONDS,
+            # For requests that are being read and answered when the service is told to stop.
+            "timeout_graceful_shutdown": ceil(2 * timeout) + 1,
         }
         from spacy_crf_ner.deploy.service import create_app
 

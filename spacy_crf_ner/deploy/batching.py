@@ -81,7 +81,7 @@ class Batcher:
         RETURNS (List[Answer]): The answers.
         RAISES (QueueFull): Too many are waiting.
         """
-        if self.n_waiting and self.n_waiting + len(questions) > self._max_waiting:
+        if self.n_waiting + len(questions) > self._max_waiting:
             raise QueueFull
         request = _Request(questions)
         self._requests.append(request)
@@ -110,16 +110,19 @@ class Batcher:
         """Wait for a request, and then for as many as the last batch had."""
         while not self._requests:
             await self._next_arrival()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._all_are_back(), self._seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._seconds
+        while len(self._requests) < self._n_together and loop.time() < deadline:
+            await self._next_arrival(deadline - loop.time())
 
-    async def _all_are_back(self) -> None:
-        while len(self._requests) < self._n_together:
-            await self._next_arrival()
-
-    async def _next_arrival(self) -> None:
+    async def _next_arrival(self, seconds: Optional[float] = None) -> None:
+        # Not by `wait_for`, which may swallow a cancellation.
         self._arrival.clear()
-        await self._arrival.wait()
+        arrival = asyncio.ensure_future(self._arrival.wait())
+        try:
+            await asyncio.wait({arrival}, timeout=seconds)
+        finally:
+            arrival.cancel()
 
     def _take(self) -> List[_Part]:
         """The next batch. Of whom a part is left, it comes last in the next one."""
@@ -164,6 +167,8 @@ class Batcher:
     async def _answer_apart(self, batch: List[_Part], error: Exception) -> None:
         """One text must not spoil the others' answers."""
         for part in batch:
+            if part.request.done.done():
+                continue
             if len(batch) > 1:
                 try:
                     part.request.add(await self._in_thread(part.questions))

@@ -65,7 +65,8 @@ class Parity:
     n_alike (int): How many in which all pipes have set the same.
     difference (float): The largest of a potential, in nats.
     loss (Optional[float]): Points of F1 that are lost, negative if it gains; None where there are none to lose.
-    worst (List[Deviation]): The docs with other entities, most of them first, then those with other potentials.
+    worst (List[Deviation]): The docs with other entities, most of them first, then those with other annotation,
+        then those with other potentials.
     """
 
     n_docs: int
@@ -96,6 +97,7 @@ def read(nlp: Language, name: str, examples: Sequence[Example]) -> Reading:
     crf: Dict[str, Sequence[NDArray[Any]]] = {}
     for batch in minibatch(examples, nlp.batch_size):
         docs = [nlp.make_doc(example.reference.text) for example in batch]
+        copies: List[Doc] = []
         found: List[List[NDArray[Any]]] = [[] for _ in docs]
         for component, pipe in nlp.pipeline:
             if not isinstance(pipe, CRFEntityRecognizer):
@@ -110,11 +112,14 @@ def read(nlp: Language, name: str, examples: Sequence[Example]) -> Reading:
             pipe.set_annotations(docs, potentials)
             if component == name:
                 # Pipes behind it may set others.
-                judged += [
-                    Example(_bare(doc), example.reference) for doc, example in zip(docs, batch, strict=True)
-                ]
+                copies = [doc.copy() for doc in docs]
+        judged += [Example(doc, example.reference) for doc, example in zip(copies, batch, strict=True)]
         emissions += map(numpy.concatenate, found)
         annotation += map(_annotation, docs)
+        for doc in (*docs, *copies):
+            # The vectors of all docs at once would fill the memory; `scored` holds the docs, too.
+            doc.tensor = numpy.zeros((0,), dtype="float32")
+            doc.user_data.clear()
     outcomes = judge(judged, scored)
     return Reading(
         entities=[[(ent.start, ent.end, ent.label_) for ent in example.predicted.ents] for example in judged],
@@ -126,18 +131,12 @@ def read(nlp: Language, name: str, examples: Sequence[Example]) -> Reading:
     )
 
 
-def _bare(doc: Doc) -> Doc:
-    """A copy without vectors: those of all docs at once would fill the memory."""
-    copied = doc.copy()
-    copied.tensor = numpy.zeros((0,), dtype="float32")
-    copied.user_data.clear()
-    return copied
-
-
 def _annotation(doc: Doc) -> str:
     """All that pipes have set, but for how probable it is."""
     said = doc.to_json()
-    said["cats"] = sorted(label for label, value in doc.cats.items() if value >= 0.5)
+    likely = sorted(label for label, value in doc.cats.items() if value >= 0.5)
+    said["cats"] = [max(doc.cats, key=lambda label: doc.cats[label], default=None), *likely]
+    said["ids"] = [(ent.kb_id_, ent.ent_id_) for ent in doc.ents]
     return json.dumps(said)
 
 
@@ -156,11 +155,12 @@ def compare(theirs: Reading, ours: Reading) -> Parity:
         Deviation(i, difference, found, expected)
         for i, (difference, found, expected) in enumerate(zip(differences, ours.entities, theirs.entities))
     ]
-    deviations.sort(key=lambda x: (-len({*x.ours} ^ {*x.theirs}), -x.difference))
+    unlike = [a != b for a, b in zip(theirs.annotation, ours.annotation, strict=True)]
+    deviations.sort(key=lambda x: (-len({*x.ours} ^ {*x.theirs}), -unlike[x.place], -x.difference))
     return Parity(
         n_docs=len(differences),
         n_identical=sum(x.ours == x.theirs for x in deviations),
-        n_alike=sum(a == b for a, b in zip(theirs.annotation, ours.annotation, strict=True)),
+        n_alike=unlike.count(False),
         difference=float(numpy.max(differences, initial=0.0)),
         loss=100 * (theirs.f - (ours.f or 0.0)) if theirs.f else None,
         worst=deviations[:N_WORST],

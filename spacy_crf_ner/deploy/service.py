@@ -1,21 +1,23 @@
 """The service: a pipeline behind HTTP."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import time
+from collections import Counter as CountOf
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from traceback import extract_tb
-from typing import Annotated, Any, AsyncIterator, Callable, Dict, List, Literal, Optional, Union
+from typing import Annotated, Any, AsyncIterator, Callable, Collection, Dict, List, Literal, Optional, Union
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from spacy.language import Language
 
 from spacy_crf_ner.deploy.answers import Answerer, Question
@@ -25,6 +27,10 @@ from spacy_crf_ner.evaluation.predictions import component_name, load_pipeline
 
 PAGE = Path(__file__).parent / "templates" / "page.html"
 MOST_WAYS = 20
+MOST_KEYS, MOST_ERRORS = 100, 10
+PATHS = ("/", "/v1/entities", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+GONE = 499
+"""The status that servers write for a client that has gone."""
 logger = logging.getLogger("spacy_crf_ner.service")
 
 
@@ -86,6 +92,15 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         """Texts, and what is wanted of them."""
 
         model_config = ConfigDict(extra="forbid", strict=True)
+
+        @model_validator(mode="before")
+        @classmethod
+        def _few_keys(cls, given: Any) -> Any:
+            # One error, where there could be as many as keys.
+            if isinstance(given, dict) and len(given) > MOST_KEYS:
+                raise ValueError(f"there are {len(given):,} keys; give those that are described")
+            return given
+
         text: Union[
             Annotated[str, Field(max_length=settings.max_characters)],
             Annotated[
@@ -146,40 +161,54 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
         logger.info("%s %s %d %.1f ms", method, path, status, taken * 1000)
 
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, seconds=settings.timeout)
-    app.add_middleware(Counted, count=count)
+    app.add_middleware(Counted, count=count, paths=PATHS)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
         # Without what was given: a text is not repeated, and may hold what no answer can.
-        said = "; ".join(f"{'.'.join(map(str, part['loc'][1:]))}: {part['msg']}" for part in error.errors())
+        said = "; ".join(
+            f"{'.'.join(map(str, part['loc'][1:])) or 'the body'}: {part['msg']}"
+            for part in error.errors()[:MOST_ERRORS]
+        )
         return JSONResponse({"detail": said.encode("utf8", "replace").decode("utf8")}, 422)
 
     refusals: Dict[Union[int, str], Dict[str, Any]] = {
         status: {"model": Problem} for status in (400, 408, 413, 422, 429, 500, 503, 504)
     }
 
-    @app.post("/v1/entities", response_model=Answers, response_model_exclude_unset=True, responses=refusals)
-    async def find_entities(asked: Asked) -> Dict[str, Any]:
+    @app.post("/v1/entities", response_model=Answers, responses=refusals)
+    async def find_entities(asked: Asked, request: Request) -> Response:
         """Find the entities of one text or of several."""
         texts = [asked.text] if isinstance(asked.text, str) else asked.text
         batcher = _ready()
         if not texts:
-            return {"docs": []}
+            return JSONResponse({"docs": []})
         questions = [Question(text, asked.scores, asked.k_best, asked.offsets) for text in texts]
+        answering = asyncio.ensure_future(batcher.ask(questions))
+        leaving = asyncio.ensure_future(_gone(request))
         try:
-            answers = await asyncio.wait_for(batcher.ask(questions), settings.timeout)
+            await asyncio.wait({answering, leaving}, timeout=settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                if leaving.done():
+                    return Response(status_code=GONE)
+                raise HTTPException(504, f"no answer within {settings.timeout:g} seconds; send less")
+            answers = answering.result()
         except QueueFull:
             raise HTTPException(429, "too many texts are waiting; try again", {"Retry-After": "1"}) from None
-        except asyncio.TimeoutError:
-            raise HTTPException(504, f"no answer within {settings.timeout:g} seconds; send less") from None
+        except HTTPException:
+            raise
         except Exception as error:
             logger.error("a text could not be read: %s", _without_text(error))
             raise HTTPException(500, "the pipeline has failed on this text") from None
+        finally:
+            answering.cancel()
+            leaving.cancel()
         characters.inc(sum(map(len, texts)))
-        for answer in answers:
-            for entity in answer["entities"]:
-                entities.labels(entity["label"]).inc()
-        return {"docs": answers}
+        for label, n in CountOf(entity["label"] for answer in answers for entity in answer["entities"]).items():
+            entities.labels(label).inc(n)
+        # It is of the form that is described: to check it again would hold up the others.
+        content = await asyncio.get_running_loop().run_in_executor(None, _json_of, answers)
+        return Response(content, media_type="application/json")
 
     def _ready() -> Batcher:
         if "batcher" not in state:
@@ -213,6 +242,16 @@ def create_app(settings: Settings, nlp: Optional[Language] = None) -> FastAPI:
     return app
 
 
+async def _gone(request: Request) -> None:
+    """Wait until the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _json_of(answers: List[Dict[str, Any]]) -> bytes:
+    return json.dumps({"docs": answers}, ensure_ascii=False, separators=(",", ":")).encode("utf8")
+
+
 def _whole(value: Any) -> Any:
     # In JSON 3.0 is an integer, too.
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -233,12 +272,14 @@ class Counted:
     """Tells of each request that was answered.
 
     app (Any): The ASGI application behind it.
-    count (Callable[[str, str, int, float], None]): Called with method, path of the route, status and seconds.
+    count (Callable[[str, str, int, float], None]): Called with method, path, status and seconds.
+    paths (Collection[str]): The paths that are told; all others are "other".
     """
 
-    def __init__(self, app: Any, count: Callable[[str, str, int, float], None]) -> None:
+    def __init__(self, app: Any, count: Callable[[str, str, int, float], None], paths: Collection[str]) -> None:
         self.app = app
         self.count = count
+        self.paths = paths
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -254,10 +295,12 @@ class Counted:
 
         try:
             await self.app(scope, receive, noting)
+        except Exception:
+            statuses.append(500)  # which the server answers then
+            raise
         finally:
-            # 499 is what servers write for a client that has gone.
-            path = getattr(scope.get("route"), "path", "other")
-            self.count(scope["method"], path, statuses[0] if statuses else 499, time.perf_counter() - begin)
+            path = scope["path"] if scope["path"] in self.paths else "other"
+            self.count(scope["method"], path, statuses[0] if statuses else GONE, time.perf_counter() - begin)
 
 
 class BodyLimit:
@@ -286,7 +329,7 @@ class BodyLimit:
             return
         except OverflowError:
             detail = f"the body has more than {self.max_bytes:,} bytes; send less"
-            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
+            await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
             return
         if body is None:
             return  # The client has gone.

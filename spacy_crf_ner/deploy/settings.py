@@ -23,6 +23,7 @@ class Settings:
     batch_milliseconds (float): How long a text waits for others at most, to be computed with them.
     batch_texts (int): Texts that are computed together.
     batch_characters (int): Characters that are computed together; a longer text is computed alone.
+    RAISES (ValueError): Fewer texts may wait than a request may have.
     """
 
     model: str
@@ -35,6 +36,13 @@ class Settings:
     batch_milliseconds: float = 3.0
     batch_texts: int = 64
     batch_characters: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.max_waiting < self.max_texts:
+            raise ValueError(
+                f"max_waiting must be max_texts or more, got {self.max_waiting} and {self.max_texts}: a full "
+                "request would never be taken"
+            )
 
     def to_environment(self) -> None:
         """Leave the settings to worker processes."""

@@ -120,6 +120,39 @@ def test_what_is_read_together_has_so_many_characters() -> None:
     assert [[len(text) for text in batch] for batch in echo.batches] == [[6, 4], [30], [9, 1]]
 
 
+def test_after_an_error_those_who_gave_up_are_not_answered() -> None:
+    echo = Echo(seconds=0.2)
+
+    async def use(batcher: Batcher) -> None:
+        tasks = [asyncio.create_task(batcher.ask(asked(text))) for text in ("bad", "gone", "stays")]
+        await asyncio.sleep(0.1)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(echo, use)
+    assert echo.batches == [["bad", "gone", "stays"], ["bad"], ["stays"]]
+
+
+def test_it_ends_when_it_is_told_to_whatever_comes() -> None:
+    async def use(n_turns: int) -> None:
+        batcher = Batcher(Echo(), seconds=10, max_batch=8, max_characters=100, max_waiting=10)
+        batcher._n_together = 2
+        task = asyncio.create_task(batcher.run())
+        asker = asyncio.create_task(batcher.ask(asked("a")))
+        await asyncio.sleep(0.01)
+        others = asyncio.create_task(batcher.ask(asked("b")))
+        for _ in range(n_turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=30)
+        assert task.cancelled()
+        asker.cancel()
+        others.cancel()
+
+    for n_turns in range(8):
+        asyncio.run(use(n_turns))
+
+
 def test_who_gives_up_in_the_middle_is_not_answered_to_the_end() -> None:
     echo = Echo(seconds=0.2)
 
@@ -167,15 +200,6 @@ def test_more_than_may_wait_is_refused_and_room_comes_back() -> None:
         return await batcher.ask(asked("c"))
 
     assert run(Echo(), use, max_waiting=4) == [{"text": "c"}]
-
-
-def test_one_with_more_texts_than_may_wait_is_answered_alone() -> None:
-    """Or it would never be."""
-
-    async def use(batcher: Batcher) -> Any:
-        return await batcher.ask(asked("a", "b", "c"))
-
-    assert len(run(Echo(), use, max_waiting=2)) == 3
 
 
 def test_who_gives_up_is_not_answered_and_does_not_stop_the_others() -> None:

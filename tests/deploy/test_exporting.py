@@ -115,7 +115,6 @@ def with_own_encoder(bert: Path) -> Language:
     return nlp
 
 
-LORA = {"@misc": "spacy-crf-ner.LoRA.v1", "rank": 2, "alpha": 4.0}
 PIPELINES: Dict[str, Callable[[Path, Path], Language]] = {
     "characters": lambda bert, path: overfitted(),
     "characters, no attention": lambda bert, path: overfitted({**SMALL_MODEL, "attention_heads": 0}),

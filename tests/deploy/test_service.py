@@ -1,18 +1,21 @@
 """The service: what it answers is what the pipeline says, and what it refuses it refuses with a reason."""
 
+import asyncio
 import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Tuple
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from spacy.language import Language
 
 from spacy_crf_ner.deploy.answers import Answerer
-from spacy_crf_ner.deploy.service import create_app
+from spacy_crf_ner.deploy.service import Counted, create_app
 from spacy_crf_ner.deploy.settings import Settings
+from tests.deploy.util import listening
 from tests.util import TEXTS, get_pipe, overfitted
 
 READ = [text for text, _ in TEXTS]
@@ -146,7 +149,7 @@ def test_who_waits_too_long_is_told(nlp: Language, monkeypatch: pytest.MonkeyPat
 
 def test_too_many_are_told_to_come_again(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(nlp, monkeypatch, 0.3)
-    with client_of(nlp, max_waiting=2) as client:
+    with client_of(nlp, max_waiting=2, max_texts=2) as client:
         while client.get("/readyz").status_code != 200:
             time.sleep(0.02)
         with ThreadPoolExecutor(8) as pool:
@@ -186,6 +189,55 @@ def test_a_disabled_recognizer_is_refused() -> None:
     nlp.disable_pipe("crf_ner")
     with pytest.raises(ValueError, match="component 'crf_ner' is disabled; enable it in the pipeline's config"):
         Answerer(nlp, "crf_ner")
+
+
+def test_who_has_gone_is_not_answered(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: List[str] = []
+    answer = Answerer.__call__
+
+    def slowly(self: Answerer, questions: Any) -> Any:
+        answered.extend(question.text for question in questions)
+        time.sleep(1.0)
+        return answer(self, questions)
+
+    monkeypatch.setattr(Answerer, "__call__", slowly)
+    with listening() as url, ThreadPoolExecutor(1) as pool:
+        ask_url = f"{url}v1/entities"
+        first = pool.submit(httpx.post, ask_url, json={"text": "first"}, timeout=60)
+        time.sleep(0.3)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(ask_url, json={"text": "gone"}, timeout=0.2)
+        assert first.result().status_code == 200
+        figures = httpx.get(f"{url}metrics").text
+        assert httpx.post(ask_url, json={"text": "next"}, timeout=60).status_code == 200
+    assert answered == ["first", "next"]
+    assert 'crf_ner_requests_total{path="/v1/entities",status="499"} 1.0' in figures
+
+
+def test_many_wrong_keys_are_one_error(client: TestClient) -> None:
+    response = client.post("/v1/entities", json={"text": "a", **{f"key{i}": i for i in range(1000)}})
+    assert response.status_code == 422 and response.json()["detail"].startswith(
+        "the body: Value error, there are 1,001 keys"
+    )
+    few = client.post("/v1/entities", json={"text": "a", **{f"key{i}": i for i in range(50)}})
+    assert few.status_code == 422 and few.json()["detail"].count("Extra inputs") == 10
+
+
+def test_an_error_that_nobody_expects_is_counted_as_one() -> None:
+    counted: List[int] = []
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError
+
+    counting = Counted(failing, lambda method, path, status, seconds: counted.append(status), ["/"])
+    with pytest.raises(RuntimeError):
+        asyncio.run(counting({"type": "http", "method": "GET", "path": "/"}, None, None))
+    assert counted == [500]
+
+
+def test_more_must_be_able_to_wait_than_a_request_may_have() -> None:
+    with pytest.raises(ValueError, match="max_waiting must be max_texts or more, got 10 and 100"):
+        Settings("here", max_waiting=10)
 
 
 def test_figures_count_what_was_done(nlp: Language) -> None:
