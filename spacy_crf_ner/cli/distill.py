@@ -87,7 +87,7 @@ def distill_cli(
         student = read_config(config, parse_config_overrides(ctx.args))
         lesson = {"alpha": alpha, "temperature": temperature, "objective": objective.value}
         # What is wrong is said before the teacher reads for hours.
-        check_settings(alpha, temperature, objective.value)
+        check_settings(**lesson)
         _check_student(config, student)
         if any(str(path) == STDIN for path in texts or ()):
             raise ValueError("--texts -: texts are read twice, which standard input cannot be; name a file")

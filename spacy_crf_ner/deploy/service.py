@@ -65,7 +65,7 @@ class Answers(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """The reason of a refusal or an error."""
 
     detail: str
 
@@ -268,6 +268,11 @@ def _without_text(error: BaseException) -> str:
     return f"{type(error).__name__} at {' > '.join(places)}"
 
 
+def _refusal(status: int, detail: str) -> JSONResponse:
+    """The answer to a request whose body is not read to its end. What comes yet belongs to no request."""
+    return JSONResponse({"detail": detail}, status, {"Connection": "close"})
+
+
 class Counted:
     """Tells of each request that was answered.
 
@@ -323,13 +328,14 @@ class BodyLimit:
         try:
             body = await asyncio.wait_for(self._body(receive), self.seconds)
         except asyncio.TimeoutError:
-            detail = f"the body has not come within {self.seconds:g} seconds; try again"
-            # What comes yet belongs to no request.
-            await JSONResponse({"detail": detail}, 408, {"Connection": "close"})(scope, receive, send)
+            await _refusal(408, f"the body has not come within {self.seconds:g} seconds; try again")(
+                scope, receive, send
+            )
             return
         except OverflowError:
-            detail = f"the body has more than {self.max_bytes:,} bytes; send less"
-            await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
+            await _refusal(413, f"the body has more than {self.max_bytes:,} bytes; send less")(
+                scope, receive, send
+            )
             return
         if body is None:
             return  # The client has gone.
